@@ -1,7 +1,7 @@
 /* compiler.h - the few compiler extensions that the code relies on.
  *
- * CLEANUP(f) runs f(&variable) when the variable leaves its scope; TAKE_PTR/TAKE_FD move ownership out of such a
- * variable. container_of finds the owner of an embedded handle.
+ * CLEANUP(f) runs f(&variable) when the variable leaves its scope; TAKE_PTR/TAKE_FD move ownership
+ * out of such a variable. container_of finds the owner of an embedded handle.
  */
 #ifndef BASE_COMPILER_H
 #define BASE_COMPILER_H

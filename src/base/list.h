@@ -1,10 +1,11 @@
-/* list.h - intrusive doubly linked list. A `struct list` is head or node; find the owner with container_of.
- * An initialised node that is in no list points at itself, so list_remove is idempotent. */
+/* list.h - intrusive doubly linked list. A `struct list` is head or node; find the owner with
+ * container_of. An initialised node that is in no list points at itself, so list_remove is
+ * idempotent. */
 #ifndef BASE_LIST_H
 #define BASE_LIST_H
 
-#include <stdbool.h>
 #include "base/compiler.h"
+#include <stdbool.h>
 
 struct list {
     struct list *next, *previous;
@@ -46,7 +47,8 @@ static inline void list_remove(struct list *node)
 }
 
 /* `node` is a struct list *; the _safe form allows removing `node` in the body. */
-#define list_each(node, head) for (struct list *node = (head)->next; node != (head); node = node->next)
+#define list_each(node, head)                                                                      \
+    for (struct list *node = (head)->next; node != (head); node = node->next)
 #define list_each_safe(node, head)                                                                 \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
          node = node##_next, node##_next = node->next)

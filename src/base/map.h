@@ -1,5 +1,6 @@
-/* map.h - hash map from a byte string to a pointer. Keys are copied; values are borrowed. Keyed SipHash, so input
- * cannot choose collisions. Iteration order is insertion order as long as nothing is removed. */
+/* map.h - hash map from a byte string to a pointer. Keys are copied; values are borrowed. Keyed
+ * SipHash, so input cannot choose collisions. Iteration order is insertion order as long as nothing
+ * is removed. */
 #ifndef BASE_MAP_H
 #define BASE_MAP_H
 

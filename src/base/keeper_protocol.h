@@ -1,0 +1,253 @@
+/* keeper_protocol.h - the messages between the keeper and the roles.
+ *
+ * Why: the keeper is root and parses nothing, so what it is told has a fixed layout: one struct a
+ * message on a SOCK_SEQPACKET pair (fd 3 of every role), then a region of NUL-terminated strings
+ * where the struct says so. Both ends are the same binary on one machine, so the layout is native;
+ * KEEPER_PROTOCOL_VERSION changes when a running keeper of an older build could misread it (the
+ * keeper outlives the roles that it restarts). Reader's duty: check the size against the type, the
+ * string count against the region, every string's end.
+ *
+ * What each side sends:
+ *   keeper → every role     HELLO first, then PEER …, and QUIT when the platform stops
+ *   keeper → control        ROLE for each role and on each change, COUNTERS, HELD, UNIT for each
+ * running or unforgotten unit, then TABLE_END; later UNIT on every change, REPLY to each request
+ *   keeper → edge           LISTENER …, COUNTERS (its own slab), HELD ("snapshot"), ACCESS (write
+ * end of its access pipe), TABLE_END keeper → logd           STREAM for each open output pipe,
+ * TABLE_END; later STREAM as units start role → keeper           READY once it serves; control:
+ * SPAWN STOP FORGET MAKE_DIRECTORY HOLD DROP; logd: STREAM_DONE
+ */
+#ifndef BASE_KEEPER_PROTOCOL_H
+#define BASE_KEEPER_PROTOCOL_H
+
+#include "base/compiler.h"
+
+#define KEEPER_PROTOCOL_VERSION  1u
+#define KEEPER_CHANNEL_FD        3
+#define KEEPER_SPAWN_STRINGS_MAX (128u * 1024u)
+#define KEEPER_ARGUMENTS_MAX     256u
+#define KEEPER_ENVIRONMENT_MAX   1024u
+#define KEEPER_TEXT_MAX          512u /* tag, label, held name, error text */
+#define KEEPER_HELD_MAX          64u
+#define KEEPER_UNITS_MAX         4096u
+#define KEEPER_EDGES_MAX         64u
+
+enum keeper_role {
+    KEEPER_ROLE_KEEPER,
+    KEEPER_ROLE_CONTROL,
+    KEEPER_ROLE_EDGE,
+    KEEPER_ROLE_LOGD,
+    KEEPER_ROLE_COUNT
+};
+
+enum keeper_message_type {
+    KEEPER_HELLO = 1,
+    KEEPER_PEER,
+    KEEPER_QUIT,
+    KEEPER_ROLE,
+    KEEPER_COUNTERS,
+    KEEPER_HELD,
+    KEEPER_UNIT,
+    KEEPER_TABLE_END,
+    KEEPER_REPLY,
+    KEEPER_LISTENER,
+    KEEPER_ACCESS,
+    KEEPER_STREAM,
+    KEEPER_READY = 100,
+    KEEPER_SPAWN,
+    KEEPER_STOP,
+    KEEPER_FORGET,
+    KEEPER_MAKE_DIRECTORY,
+    KEEPER_HOLD,
+    KEEPER_DROP,
+    KEEPER_STREAM_DONE,
+};
+
+struct keeper_header {
+    uint32_t type;
+    uint32_t request; /* chosen by the sender of a request, echoed in KEEPER_REPLY; else 0 */
+};
+
+enum { KEEPER_FLAG_ROOT = 1, /* the platform runs as root: uids switch, cgroups apply */ };
+
+/* strings: state directory */
+struct keeper_hello {
+    struct keeper_header header;
+    uint32_t protocol_version;
+    uint32_t role, role_index; /* edges count from 1; others 0 */
+    uint32_t edge_count;
+    uint32_t flags;
+    uint32_t log_level;
+    uint32_t unit_uid_first,
+        unit_uid_count; /* root mode: what SPAWN may ask for; uid i has gid i and a passwd entry */
+    uint32_t control_uid, edge_uid, log_uid; /* root mode */
+    uint32_t http_port;                      /* of the first listener, host order */
+};
+
+/* fd: this side's end of a fresh channel to that role. A second one for the same role replaces the
+ * first. */
+struct keeper_peer {
+    struct keeper_header header;
+    uint32_t role, role_index;
+};
+
+struct keeper_quit {
+    struct keeper_header header;
+    uint32_t grace_ms; /* finish within this, then exit 0 */
+};
+
+struct keeper_role_state {
+    struct keeper_header header;
+    uint32_t role, role_index;
+    int32_t pid; /* 0: down, being restarted */
+    uint32_t restarts;
+    uint64_t started_at_us; /* wall clock */
+};
+
+/* fd: the edge's shared counters (base/counters.h). control gets one for every edge. */
+struct keeper_counters {
+    struct keeper_header header;
+    uint32_t role_index;
+};
+
+/* fd. strings: name. */
+struct keeper_held {
+    struct keeper_header header;
+};
+
+enum keeper_unit_state { KEEPER_UNIT_RUNNING, KEEPER_UNIT_STOPPING, KEEPER_UNIT_EXITED };
+
+/* strings: tag, cgroup folder ("" when none) */
+struct keeper_unit {
+    struct keeper_header header;
+    uint64_t unit;
+    uint32_t state;
+    int32_t pid;
+    uint64_t started_at_us; /* wall clock */
+    uint64_t exited_at_us;  /* EXITED: the leader is reaped and no process of the unit is left */
+    int32_t wait_status;    /* as of waitpid(2) */
+    uint32_t is_oom;        /* the kernel killed it for memory (cgroup) */
+    uint32_t was_killed;    /* the grace passed and SIGKILL was needed */
+    uint64_t user_us, system_us;
+    uint64_t memory_peak_bytes;
+};
+
+/* To control, and to edges and logd as the end of what is handed over at start. */
+struct keeper_table_end {
+    struct keeper_header header;
+};
+
+/* strings: text ("" on success) */
+struct keeper_reply {
+    struct keeper_header header;
+    int32_t code; /* 0 or an enum error_code */
+};
+
+/* fd: listening, non-blocking, shared by all edges */
+struct keeper_listener {
+    struct keeper_header header;
+    uint32_t kind; /* 0: plain HTTP */
+};
+
+/* fd: write end, non-blocking, of this edge's access pipe; see peer_protocol.h for what goes in */
+struct keeper_access {
+    struct keeper_header header;
+};
+
+enum keeper_stream_kind {
+    KEEPER_STREAM_STDOUT = 1,
+    KEEPER_STREAM_STDERR = 2,
+    KEEPER_STREAM_ACCESS = 3
+};
+
+/* fd: read end, non-blocking. strings: label (of the unit; "" for access pipes). The stream id is
+ * unique for the life of the state folder, so that a spool file can carry it. logd answers
+ * STREAM_DONE after end of file once all is stored; until then the keeper keeps its own copy and
+ * hands it to every new logd. */
+struct keeper_stream {
+    struct keeper_header header;
+    uint64_t stream;
+    uint64_t unit; /* 0 for access pipes */
+    uint32_t kind;
+};
+
+struct keeper_stream_done {
+    struct keeper_header header;
+    uint64_t stream;
+};
+
+struct keeper_ready {
+    struct keeper_header header;
+};
+
+enum {
+    KEEPER_SPAWN_STDIN = 1, /* fd 0 of the message becomes stdin (else /dev/null) */
+    KEEPER_SPAWN_LEADER_ONLY =
+        2,                 /* STOP signals the leader, not its whole process group (PostgreSQL) */
+    KEEPER_SPAWN_SELF = 4, /* the program is this binary: argv[0] is ignored (jobs) */
+};
+
+/* strings: tag, label, working directory, cgroup name, then argc arguments, then envc "NAME=value".
+ * argv[0] is searched in the PATH of the given environment. The unit is a session and process group
+ * of its own. Its id must be new. The REPLY says that it runs (exec succeeded), or why not; exits
+ * come as UNIT. `label` goes to logd with the streams: see LABEL in peer_protocol.h. */
+struct keeper_spawn {
+    struct keeper_header header;
+    uint64_t unit;
+    uint32_t uid, gid; /* root mode; must lie in the uid range, or be control's own for SELF jobs */
+    uint32_t flags;
+    uint32_t argc, envc;
+    uint32_t nofile_limit;       /* 0: the platform's default */
+    uint64_t memory_limit_bytes; /* 0: none */
+    uint32_t cpu_limit_millis;   /* thousandths of a core; 0: none */
+    uint32_t cpu_weight;         /* 1..10000 as cgroup v2; 0: default 100 */
+};
+
+/* Signal, wait grace_ms, then SIGKILL everything of the unit. Again with a shorter grace: shortens.
+ * REPLY at once. */
+struct keeper_stop {
+    struct keeper_header header;
+    uint64_t unit;
+    uint32_t signal;
+    uint32_t grace_ms;
+};
+
+/* An EXITED unit leaves the keeper's table. */
+struct keeper_forget {
+    struct keeper_header header;
+    uint64_t unit;
+};
+
+/* strings: path relative to the state folder. Made with parents (parents 0711), no symlink
+ * followed, owner set. With is_recursive everything below is given to uid:gid, too. */
+struct keeper_make_directory {
+    struct keeper_header header;
+    uint32_t uid, gid, mode;
+    uint32_t is_recursive;
+};
+
+/* fd; strings: name. Keep the descriptor (replacing one of that name) and hand it to whoever needs
+ * it: "snapshot" goes to edges and control, all others to control. */
+struct keeper_hold {
+    struct keeper_header header;
+};
+
+/* strings: name */
+struct keeper_drop {
+    struct keeper_header header;
+};
+
+/* Walk the string region of a message. Returns the next string and moves *cursor behind it; NULL
+ * when no complete string is left. Start with *cursor = sizeof of the message's struct. */
+static inline const char *keeper_next_string(const void *message, size_t len, size_t *cursor)
+{
+    const char *bytes = (const char *)message + *cursor;
+    size_t left = *cursor <= len ? len - *cursor : 0;
+    const char *end = left ? __builtin_memchr(bytes, 0, left) : NULL;
+
+    if (!end)
+        return NULL;
+    *cursor += (size_t)(end - bytes) + 1;
+    return bytes;
+}
+
+#endif
