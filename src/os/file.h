@@ -1,12 +1,13 @@
-/* file.h - files and folders: durable writes, whole-file reads, safe trees. Blocking; local disks only. */
+/* file.h - files and folders: durable writes, whole-file reads, safe trees. Blocking; local disks
+ * only. */
 #ifndef OS_FILE_H
 #define OS_FILE_H
 
-#include <stdbool.h>
-#include <sys/types.h>
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include <stdbool.h>
+#include <sys/types.h>
 
 void fd_close(int fd);   /* -1 allowed; keeps errno */
 void fd_closep(int *fd); /* for CLEANUP */
@@ -14,22 +15,29 @@ MUST_USE int fd_set_nonblocking(int fd, bool nonblocking);
 MUST_USE int fd_set_cloexec(int fd, bool cloexec);
 
 /* The whole content; ERR_LIMIT when larger than limit_bytes. */
-MUST_USE int file_read(const char *path, size_t limit_bytes, struct buf *ret_content, struct error *err);
+MUST_USE int file_read(const char *path, size_t limit_bytes, struct buf *ret_content,
+                       struct error *err);
 /* Atomic and durable: temporary file beside it, fsync, rename, fsync of the folder. */
-MUST_USE int file_write_durable(const char *path, struct slice content, mode_t mode, struct error *err);
-MUST_USE int file_write_all(int fd, struct slice content, struct error *err); /* loops over short writes */
+MUST_USE int file_write_durable(const char *path, struct slice content, mode_t mode,
+                                struct error *err);
+MUST_USE int file_write_all(int fd, struct slice content,
+                            struct error *err); /* loops over short writes */
 bool file_exists(const char *path);
 bool file_is_directory(const char *path);
 
-MUST_USE int directory_make(const char *path, mode_t mode, struct error *err); /* with parents; existing is fine */
-MUST_USE int directory_remove_tree(const char *path, struct error *err);       /* absent is fine; never follows links */
+MUST_USE int directory_make(const char *path, mode_t mode,
+                            struct error *err); /* with parents; existing is fine */
+MUST_USE int directory_remove_tree(const char *path,
+                                   struct error *err); /* absent is fine; never follows links */
 MUST_USE int directory_fsync(const char *path, struct error *err);
-MUST_USE int directory_size(const char *path, uint64_t *ret_bytes, uint64_t *ret_files, struct error *err);
+MUST_USE int directory_size(const char *path, uint64_t *ret_bytes, uint64_t *ret_files,
+                            struct error *err);
 /* Bytes that an unprivileged writer may still use on the file system of `path`. */
 MUST_USE int disk_free_bytes(const char *path, uint64_t *ret_bytes, struct error *err);
 /* "a/b" joined; absolute `name` is not special. */
 char *path_join(struct arena *arena, const char *directory, const char *name);
-/* An advisory whole-file lock that ends with the process. ERR_CONFLICT when another process has it. */
+/* An advisory whole-file lock that ends with the process. ERR_CONFLICT when another process has it.
+ */
 MUST_USE int file_lock(const char *path, int *ret_fd, struct error *err);
 
 #endif

@@ -2,12 +2,12 @@
 #ifndef OS_PROC_H
 #define OS_PROC_H
 
+#include "base/error.h"
 #include <stdbool.h>
 #include <sys/types.h>
-#include "base/error.h"
 
 struct proc_usage {
-    double cpu_seconds; /* user + system, children that were waited for included */
+    double cpu_seconds;    /* user + system, children that were waited for included */
     uint64_t memory_bytes; /* resident */
     unsigned processes;
 };
