@@ -1,0 +1,105 @@
+"""kill -9 of a role at a random moment, under load and in the middle of deploys."""
+import os
+import random
+import re
+import signal
+import threading
+import time
+
+from harness import is_running, wait_for
+from loadgen import Load, assert_lossless
+from test_lossless import make_ledger, steady
+
+KILLS = int(os.environ.get("SLIPWAY_TEST_KILLS", "50"))
+
+CHATTY = """app: chatty
+services:
+  talk: {type: worker, start: exec node talk.js}
+"""
+TALK = """let n = 0;
+setInterval(() => { for (let i = 0; i < 20; i++) console.log('line ' + n++); }, 10);
+process.on('SIGTERM', () => { console.log('last ' + n); process.exit(0); });
+"""
+
+
+def test_killed_control_and_logd_lose_nothing(platform):
+    """Deploys go on beside the kills; each must end, and nobody outside may notice."""
+    ledger = make_ledger(platform)
+    platform.deploy(steady(platform, "0", ledger))
+    platform.deploy(platform.folder("chatty", {"slipway.yaml": CHATTY, "talk.js": TALK}))
+    (talker,) = platform.instances("chatty")
+    stop, outcomes = threading.Event(), []
+
+    def deploys():
+        number = 1
+        while not stop.is_set():
+            done = platform.cli("deploy", steady(platform, str(number), ledger), check=False)
+            outcomes.append((done.returncode, done.stderr))
+            number += 1
+
+    with Load(platform) as load:
+        thread = threading.Thread(target=deploys)
+        thread.start()
+        killed = 0
+        try:
+            while killed < KILLS:
+                time.sleep(random.uniform(0.05, 0.6))
+                done = platform.cli("status", "--json", check=False)
+                if done.returncode != 0:
+                    continue
+                platform.kill_role(random.choice(["control", "control", "logd"]))
+                killed += 1
+        finally:
+            stop.set()
+            thread.join(120)
+        assert not thread.is_alive(), "a deploy hangs"
+        report = load.finish()
+    assert_lossless(report, ledger)
+    assert {code for code, _ in outcomes} <= {0, 1, 8}, outcomes
+
+    def settled():
+        done = platform.cli("status", "--json", check=False)
+        return done.returncode == 0 and all(
+            i["state"] == "ready" for a in platform.status()["apps"] for s in a["services"] for i in s["instances"])
+
+    wait_for(settled, 60, "all is settled")
+    (same,) = platform.instances("chatty")
+    assert (same["pid"], same["restarts"]) == (talker["pid"], talker["restarts"]), "an instance was restarted"
+    assert platform.cli("deploy", steady(platform, "end", ledger)).returncode == 0, "deploys go on"
+    platform.cli("scale", "chatty", "talk=0")
+    time.sleep(2)
+    lines = [entry["line"] for entry in platform.log_lines("chatty", "-n", "1000000")]
+    numbers = [int(match[1]) for match in (re.fullmatch(r"line (\d+)", line) for line in lines) if match]
+    (last,) = [int(line.split()[1]) for line in lines if line.startswith("last ")]
+    assert numbers == list(range(last)), f"{last} lines were written, {len(numbers)} are stored"
+    wait_for(lambda: len(platform.instances("steady")) == 2, 60, "old instances are gone")
+
+
+def test_a_killed_edge_is_back_at_once_and_only_its_own_requests_fail(platform):
+    ledger = make_ledger(platform)
+    platform.deploy(steady(platform, "0", ledger))
+    for _ in range(5):
+        victim = random.choice(platform.role_pids("edge"))
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: not is_running(victim), 5, "the edge is dead", interval=0.001)
+        wait_for(lambda: len([p for p in edge_pids(platform) if p != victim]) == 2, 5, "two edges run", interval=0.005)
+        assert time.monotonic() - began < 2.0
+        assert platform.get("/")[0] == 200
+    restarts = sum(role["restarts"] for role in platform.status()["roles"] if role["role"] == "edge")
+    assert restarts == 5
+
+
+def edge_pids(platform):
+    """Read from /proc, as it is faster than a status call."""
+    keeper = platform.process.pid
+    found = []
+    with open(f"/proc/{keeper}/task/{keeper}/children") as children:
+        for pid in children.read().split():
+            try:
+                with open(f"/proc/{pid}/cmdline") as line:
+                    if line.read().startswith("slipway: edge"):
+                        found.append(int(pid))
+            except OSError:
+                pass
+    return found
