@@ -15,7 +15,7 @@ import tempfile
 import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-BINARY = os.environ.get("SLIPWAY_BINARY", os.path.join(ROOT, "build", "check", "src", "main", "slipway"))
+BINARY = os.environ.get("SLIPWAY_BINARY", os.path.join(ROOT, "build", "check", "slipway"))
 APPS = os.path.join(os.path.dirname(__file__), "apps")
 PLAIN_USER = "nobody"  # who runs the platform in unprivileged mode when the tests run as root
 
