@@ -46,6 +46,18 @@ static inline void list_remove(struct list *node)
     list_init(node);
 }
 
+/* Everything in `from` goes to the end of `to`. */
+static inline void list_move_all(struct list *from, struct list *to)
+{
+    if (list_is_empty(from))
+        return;
+    from->next->previous = to->previous;
+    to->previous->next = from->next;
+    from->previous->next = to;
+    to->previous = from->previous;
+    list_init(from);
+}
+
 /* `node` is a struct list *; the _safe form allows removing `node` in the body. */
 #define list_each(node, head)                                                                      \
     for (struct list *node = (head)->next; node != (head); node = node->next)
