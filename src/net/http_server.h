@@ -10,19 +10,24 @@
 #include "loop/loop.h"
 #include "os/socket.h"
 
+#define HTTP_SERVER_CONNECTIONS_MAX 64u /* beyond: 503 at once */
+
 struct http_server;
 struct http_exchange; /* one request and its answer */
 
 struct http_server_handler {
     /* The head is parsed. Call http_exchange_collect or http_exchange_stream_body for a body;
-     * answer now or later. */
+     * answer now or later, exactly once: also when the client has left meanwhile (the answer is
+     * dropped and the exchange freed by it). A body that nobody asked for is not read; the
+     * connection ends after the answer. */
     void (*on_request)(struct http_server_handler *handler, struct http_exchange *exchange);
 };
 
 MUST_USE int http_server_start(struct loop *loop, int listener_fd,
                                struct http_server_handler *handler, struct http_server **ret_server,
                                struct error *err); /* takes over listener_fd */
-void http_server_stop(struct http_server *server); /* open exchanges are cut after on_gone */
+/* Open exchanges are cut after their on_end, on_body or on_gone. Not from within a handler. */
+void http_server_stop(struct http_server *server);
 
 struct slice http_exchange_method(const struct http_exchange *exchange);
 struct slice
@@ -38,7 +43,9 @@ http_exchange_body_bytes(const struct http_exchange *exchange); /* -1: unknown (
 struct http_body_sink {
     /* False: stop reading until http_exchange_resume_body. */
     bool (*on_data)(struct http_body_sink *sink, struct slice data);
-    void (*on_end)(struct http_body_sink *sink, const struct error *err); /* err NULL: complete */
+    /* Once, unless the exchange was answered before. err NULL: complete. The answer is still owed.
+     */
+    void (*on_end)(struct http_body_sink *sink, const struct error *err);
 };
 void http_exchange_stream_body(struct http_exchange *exchange, struct http_body_sink *sink);
 void http_exchange_resume_body(struct http_exchange *exchange);
