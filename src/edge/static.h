@@ -76,6 +76,7 @@ struct static_answer {
     uint64_t body_bytes; /* of body or fd; 0 for HEAD, 304 */
     const char *reason; /* for the access record and error page: "" or a short word ("not found") */
     struct static_page *page; /* private: what keeps the slices alive */
+    char *own_head;           /* private */
 };
 
 /* Answer a request. Never fails: trouble with the disk is an answer, too (500, 503). Zero
