@@ -1,0 +1,159 @@
+/* What a role gets at its start: all that its predecessor had, in the order of
+ * base/keeper_protocol.h. */
+#include "keeper/keeper_private.h"
+
+#include <unistd.h>
+
+#include "os/file.h"
+#include "os/socket.h"
+
+static void handover_hello(struct role *role)
+{
+    const struct keeper *keeper = role->keeper;
+    const struct keeper_policy *policy = &keeper->policy;
+    struct keeper_hello message = {
+        .header = {.type = KEEPER_HELLO},
+        .protocol_version = KEEPER_PROTOCOL_VERSION,
+        .role = role->entry->role,
+        .role_index = role->index,
+        .edge_count = keeper->options->edge_count,
+        .flags = policy->is_root ? KEEPER_FLAG_ROOT : 0,
+        .log_level = log_level(),
+        .unit_uid_first = policy->unit_uid_first,
+        .unit_uid_count = policy->unit_uid_count,
+        .control_uid = policy->control_uid,
+        .edge_uid = policy->edge_uid,
+        .log_uid = keeper->log_uid,
+        .http_port = keeper->http_port,
+    };
+    const char *strings[] = {keeper->options->state_directory};
+
+    role_post(role, &message, sizeof message, strings, 1, -1);
+}
+
+static void peer_post(struct role *to, const struct role *other, int fd)
+{
+    struct keeper_peer message = {
+        .header = {.type = KEEPER_PEER}, .role = other->entry->role, .role_index = other->index};
+
+    role_post(to, &message, sizeof message, NULL, 0, fd);
+}
+
+static void peers_connect(struct role *one, struct role *other)
+{
+    struct error err = {0};
+    int fds[2];
+
+    if (!role_is_up(one) || !role_is_up(other))
+        return; /* the one that starts later brings them together */
+    if (channel_pair(fds, &err) < 0) {
+        log_failure(&err, "unable to connect %s and %s", one->title, other->title);
+        return;
+    }
+    peer_post(one, other, fds[0]);
+    peer_post(other, one, fds[1]);
+    fd_close(fds[0]);
+    fd_close(fds[1]);
+}
+
+/* Control talks to everyone, and nobody else to each other. */
+static void handover_peers(struct role *role)
+{
+    struct keeper *keeper = role->keeper;
+    struct role *control = role_find(keeper, KEEPER_ROLE_CONTROL, 0);
+
+    if (control && control != role) {
+        peers_connect(control, role);
+        return;
+    }
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        if (&keeper->roles[i] != role)
+            peers_connect(role, &keeper->roles[i]);
+    }
+}
+
+static void counters_post(struct role *to, const struct role *edge)
+{
+    struct keeper_counters message = {.header = {.type = KEEPER_COUNTERS},
+                                      .role_index = edge->index};
+
+    role_post(to, &message, sizeof message, NULL, 0, edge->counters_fd);
+}
+
+static void state_post(struct role *to, const struct role *role)
+{
+    struct keeper_role_state message = {
+        .header = {.type = KEEPER_ROLE},
+        .role = role->entry->role,
+        .role_index = role->index,
+        .pid = role->pid,
+        .restarts = role->restarts,
+        .started_at_us = role->started_wall_us,
+    };
+
+    role_post(to, &message, sizeof message, NULL, 0, -1);
+}
+
+void handover_state(struct role *role)
+{
+    struct role *control = role_find(role->keeper, KEEPER_ROLE_CONTROL, 0);
+
+    if (control)
+        state_post(control, role);
+}
+
+static void handover_control(struct role *role)
+{
+    struct keeper *keeper = role->keeper;
+    struct keeper_role_state self = {
+        .header = {.type = KEEPER_ROLE},
+        .role = KEEPER_ROLE_KEEPER,
+        .pid = getpid(),
+        .started_at_us = keeper->started_wall_us,
+    };
+
+    role_post(role, &self, sizeof self, NULL, 0, -1);
+    for (size_t i = 0; i < keeper->role_count; i++)
+        state_post(role, &keeper->roles[i]);
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        if (keeper->roles[i].entry->role == KEEPER_ROLE_EDGE)
+            counters_post(role, &keeper->roles[i]);
+    }
+    held_describe(keeper, role);
+    list_each (node, &keeper->units)
+        unit_describe(container_of(node, struct unit, node), role);
+}
+
+static void handover_edge(struct role *role)
+{
+    struct keeper *keeper = role->keeper;
+    struct keeper_listener listener = {.header = {.type = KEEPER_LISTENER}};
+    struct keeper_access access = {.header = {.type = KEEPER_ACCESS}};
+
+    for (size_t i = 0; i < keeper->listener_count; i++)
+        role_post(role, &listener, sizeof listener, NULL, 0, keeper->listeners[i]);
+    counters_post(role, role);
+    held_describe(keeper, role);
+    role_post(role, &access, sizeof access, NULL, 0, role->access_writer);
+}
+
+static void handover_logd(struct role *role)
+{
+    list_each (node, &role->keeper->streams)
+        stream_describe(container_of(node, struct stream, node), role);
+}
+
+void handover_role(struct role *role)
+{
+    struct keeper_table_end end = {.header = {.type = KEEPER_TABLE_END}};
+
+    handover_hello(role);
+    handover_peers(role);
+    if (role->entry->role == KEEPER_ROLE_CONTROL)
+        handover_control(role);
+    else if (role->entry->role == KEEPER_ROLE_EDGE)
+        handover_edge(role);
+    else
+        handover_logd(role);
+    role_post(role, &end, sizeof end, NULL, 0, -1);
+}

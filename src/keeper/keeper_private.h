@@ -1,0 +1,279 @@
+/* keeper_private.h - the keeper's tables. Everything hangs on one struct keeper; see
+ * docs/design/keeper.md for who does what. */
+#ifndef KEEPER_KEEPER_PRIVATE_H
+#define KEEPER_KEEPER_PRIVATE_H
+
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "keeper/keeper.h"
+#include "keeper/message.h"
+#include "loop/channel.h"
+#include "loop/loop.h"
+#include "os/cgroup.h"
+
+#define KEEPER_STREAMS_MAX   (KEEPER_UNITS_MAX * 4u)
+#define KEEPER_GIVINGS_MAX   16u
+#define KEEPER_VARIABLES_MAX 64u
+#define KEEPER_UNIT_USERS    32u
+
+/* ---- roles (role.c) */
+
+#define ROLE_STATES(X)                                                                             \
+    X(ROLE_DOWN, "down")         /* waits for its restart */                                       \
+    X(ROLE_STARTING, "starting") /* has a process, has not said READY */                           \
+    X(ROLE_SERVING, "serving")                                                                     \
+    X(ROLE_QUITTING, "quitting") /* was told to end */                                             \
+    X(ROLE_ENDED, "ended")       /* for good */
+
+enum role_state {
+#define X(state, name) state,
+    ROLE_STATES(X)
+#undef X
+        ROLE_STATE_COUNT
+};
+
+struct role {
+    struct keeper *keeper;
+    const struct keeper_role_entry *entry;
+    unsigned index; /* edges from 1; others 0 */
+    char title[32]; /* "slipway: edge 1" */
+    uid_t uid;      /* root mode */
+    gid_t gid;
+    enum role_state state;
+    pid_t pid; /* 0: none */
+    struct channel channel;
+    int result_fd;         /* says why the exec failed */
+    unsigned restarts;     /* since the platform's start */
+    unsigned quick_deaths; /* in a row, each within ROLE_STEADY_US */
+    uint64_t started_at_us, started_wall_us;
+    uint64_t
+        life; /* counts the processes of this role: a late answer must not reach the next one */
+    struct loop_timer restart;
+    int counters_fd; /* edges: shared slab, access pipe; -1 else */
+    int access_writer;
+};
+
+/* ---- units (unit.c) */
+
+#define UNIT_STATES(X)                                                                             \
+    X(UNIT_STARTING, "starting") /* forked; whether the exec succeeds is not known yet */          \
+    X(UNIT_RUNNING, "running")                                                                     \
+    X(UNIT_STOPPING, "stopping") /* was signalled; the grace runs */                               \
+    X(UNIT_LINGERING,                                                                              \
+      "lingering") /* the leader ended while stopping; the rest still has the grace */             \
+    X(UNIT_SWEEPING, "sweeping") /* the leader is gone; what is left is being killed */            \
+    X(UNIT_EXITED, "exited")     /* nothing is left; waits for FORGET */
+
+enum unit_state {
+#define X(state, name) state,
+    UNIT_STATES(X)
+#undef X
+        UNIT_STATE_COUNT
+};
+
+struct unit {
+    struct keeper *keeper;
+    struct list node;
+    uint64_t id;
+    enum unit_state state;
+    pid_t pid; /* of the leader; stays after its end */
+    bool is_leader_only;
+    bool was_killed, is_oom;
+    char *tag;
+    char *program; /* for messages */
+    struct cgroup cgroup;
+    uint64_t started_wall_us, exited_wall_us;
+    int wait_status;
+    struct rusage usage;
+    uint64_t memory_peak_bytes;
+    struct loop_timer timer; /* of the present state: exec deadline, grace, next sweep */
+    struct loop_io result;   /* STARTING */
+    uint32_t request;        /* STARTING: the SPAWN to answer, of which life of control */
+    uint64_t control_life;
+    uint32_t pending_signal, pending_grace_ms; /* a STOP that came while STARTING */
+    uint32_t last_signal;
+    uint64_t sweep_started_us;
+    bool is_stillborn; /* never ran: leaves the table unseen */
+};
+
+/* ---- streams and held descriptors (stream.c, held.c) */
+
+struct stream {
+    struct list node;
+    uint64_t id, unit;
+    uint32_t kind;
+    bool is_announced; /* its unit runs: logd may have it */
+    char *label;
+    int fd;
+};
+
+struct held {
+    char *name; /* NULL: free */
+    int fd;
+};
+
+/* ---- folders given to another owner, in a child of its own as that takes time (directory.c) */
+
+struct giving {
+    struct keeper *keeper;
+    pid_t pid; /* 0: free */
+    uint32_t request;
+    uint64_t control_life;
+    struct loop_timer deadline;
+};
+
+/* ---- the platform's end (quit.c) */
+
+enum quit_stage {
+    QUIT_NOT,
+    QUIT_EDGES,
+    QUIT_CONTROL,
+    QUIT_UNITS,
+    QUIT_LOGD,
+    QUIT_DONE,
+    QUIT_STAGE_COUNT
+};
+
+struct keeper {
+    const struct keeper_options *options;
+    struct loop *loop;
+    struct keeper_policy policy; /* who may run what; the users of the roles */
+    uid_t log_uid;
+    gid_t log_gid;
+    int lock_fd, state_fd, self_fd;
+    uint64_t marker; /* names the state folder: in the units' environment, in the groups' names */
+    uint64_t started_wall_us;
+    struct cgroup_root cgroups; /* the zero value: none here */
+    int listeners[KEEPER_LISTENERS_MAX];
+    size_t listener_count;
+    unsigned http_port;
+    struct role *roles;
+    size_t role_count;
+    struct list units;
+    struct map *units_by_id;
+    size_t unit_count;
+    struct list streams;
+    size_t stream_count;
+    struct held held[KEEPER_HELD_MAX];
+    struct giving givings[KEEPER_GIVINGS_MAX];
+    char *role_environment[KEEPER_VARIABLES_MAX + 1];
+    pid_t guard_pid;
+    int guard_writer; /* its end tells the guard that the keeper is gone */
+    struct loop_signal on_child, on_term, on_int, on_hup, on_usr1;
+    enum quit_stage quit;
+    unsigned quit_signals;
+    uint64_t quit_started_us;
+    bool is_quit_advancing;
+    struct loop_timer quit_timer;
+    bool is_stage_overdue; /* what this stage waits for was killed */
+    bool was_ready;
+    int notify_fd; /* systemd; -1: nobody listens */
+    struct loop_timer watchdog;
+    uint64_t watchdog_us;
+};
+
+/* setup.c: all that blocks, before the loop runs. keeper_close undoes it on every path. */
+MUST_USE int keeper_open(struct keeper *keeper, const struct keeper_options *options,
+                         struct error *err);
+void keeper_close(struct keeper *keeper);
+
+/* role.c */
+MUST_USE int roles_init(struct keeper *keeper, struct error *err);
+void roles_start(struct keeper *keeper);
+void roles_done(struct keeper *keeper);
+struct role *role_find(struct keeper *keeper, enum keeper_role kind, unsigned index);
+struct role *role_find_pid(struct keeper *keeper, pid_t pid);
+bool role_is_up(const struct role *role);
+void role_exited(struct role *role, int wait_status);
+void role_quit(struct role *role, uint64_t grace_ms);
+void role_kill(struct role *role);
+void role_ready(struct role *role);
+const char *role_state_name(enum role_state state);
+/* Send to a role that is up; else nothing. One that does not read its channel is killed, and learns
+ * all anew. */
+void role_post(struct role *role, const void *message, size_t len, const char *const *strings,
+               size_t string_count, int fd);
+
+/* handover.c: what a role is told at its start and what all are told of its change */
+void handover_role(struct role *role);
+void handover_state(struct role *role); /* ROLE to control */
+
+/* request.c: what control (and logd) ask for */
+void request_received(struct role *role, const void *message, size_t len, int *fds,
+                      size_t fd_count);
+void request_reply(struct keeper *keeper, uint64_t control_life, uint32_t request,
+                   const struct error *err);
+
+/* unit.c */
+MUST_USE int unit_spawn(struct keeper *keeper, struct message_spawn *spawn, int *stdin_fd,
+                        uint64_t control_life,
+                        struct error *err); /* answers the request itself unless it fails */
+MUST_USE int unit_stop(struct keeper *keeper, const struct keeper_stop *stop, struct error *err);
+MUST_USE int unit_forget(struct keeper *keeper, uint64_t id, struct error *err);
+struct unit *unit_find_pid(struct keeper *keeper, pid_t pid);
+void unit_leader_ended(struct unit *unit); /* before it is reaped */
+void unit_leader_reaped(struct unit *unit, int wait_status, const struct rusage *usage);
+void units_sweep(
+    struct keeper *keeper); /* some child ended: whoever waits for leftovers looks again */
+void units_stop_all(struct keeper *keeper, int signal, uint64_t grace_ms);
+size_t units_running(const struct keeper *keeper);
+void unit_describe(const struct unit *unit, struct role *to); /* UNIT */
+const char *unit_state_name(enum unit_state state);
+void units_done(struct keeper *keeper);
+
+/* orphan.c: processes that lost their parent. Where control groups are, they tell whose an orphan
+ * is. Without, every unit's leader adopts what is below it, so that a process which became the
+ * keeper's child has lost its leader. */
+size_t orphans_kill(struct keeper *keeper); /* the keeper's stray children; how many there were */
+void orphans_kill_all(void);                /* every child, at the keeper's end */
+size_t
+orphans_kill_marked(uint64_t marker); /* whoever carries the platform's mark; how many there were */
+void orphans_format_marker(uint64_t marker, uint64_t unit, char text[KEEPER_MARKER_SIZE]);
+
+/* stream.c */
+MUST_USE int stream_add(struct keeper *keeper, uint64_t id, uint64_t unit, uint32_t kind,
+                        const char *label, int *fd, struct error *err); /* takes fd on success */
+void stream_announce(struct keeper *keeper,
+                     uint64_t unit); /* to logd: the streams of a unit that runs now */
+void stream_describe(const struct stream *stream, struct role *to);
+void stream_done(struct keeper *keeper, uint64_t id);
+void stream_drop_unit(struct keeper *keeper, uint64_t unit); /* it never ran */
+void streams_done(struct keeper *keeper);
+
+/* held.c */
+MUST_USE int held_put(struct keeper *keeper, const char *name, int *fd,
+                      struct error *err); /* takes fd on success */
+MUST_USE int held_drop(struct keeper *keeper, const char *name, struct error *err);
+void held_describe(const struct keeper *keeper, struct role *to);
+void held_done(struct keeper *keeper);
+
+/* directory.c */
+MUST_USE int directory_request(struct keeper *keeper, const struct message_directory *request,
+                               uint64_t control_life, bool *ret_is_pending,
+                               struct error *err); /* pending: the reply comes later */
+bool directory_child_exited(struct keeper *keeper, pid_t pid, int wait_status);
+void directories_stop(struct keeper *keeper);
+size_t directories_pending(const struct keeper *keeper);
+
+/* guard.c: the sibling that ends what is left when the keeper itself is killed */
+MUST_USE int guard_start(struct keeper *keeper, struct error *err);
+void guard_stop(struct keeper *keeper);
+
+/* quit.c */
+void quit_request(struct keeper *keeper);
+void quit_advance(struct keeper *keeper); /* something ended: is the stage over? */
+/* A role that died is started again until its own stage is over; is_done: it ended because it was
+ * asked to. */
+bool quit_allows_restart(const struct role *role, bool is_done);
+void quit_tell_role(struct role *role); /* it just started: if its stage has come, it hears so */
+const char *quit_stage_name(enum quit_stage stage);
+
+/* notify.c: systemd */
+void notify_open(struct keeper *keeper);
+void notify_send(struct keeper *keeper, const char *format, ...) PRINTF_LIKE(2, 3);
+void notify_close(struct keeper *keeper);
+
+#endif

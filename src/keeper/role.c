@@ -1,0 +1,406 @@
+/* Roles: started again whenever they die, with all that the one before had.
+ *
+ *   DOWN ── start ──► STARTING ── READY ──► SERVING
+ *    ▲                   │ dies               │ dies
+ *    └───────────────────┴────────────────────┘
+ *   any ── QUIT ──► QUITTING ── ends ──► ENDED
+ */
+#include "keeper/keeper_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/counters.h"
+#include "os/file.h"
+#include "os/memory.h"
+#include "os/socket.h"
+#include "os/spawn.h"
+#include "os/users.h"
+
+/* One that lived this long did not die of its start. */
+#define STEADY_US         (10u * 1000000u)
+#define BACKOFF_FIRST_US  10000u
+#define BACKOFF_LAST_US   (5u * 1000000u)
+#define ROLE_OOM_SCORE    (-500)
+#define MESSAGE_MAX       (32u * 1024u)
+#define ACCESS_PIPE_BYTES (1024 * 1024)
+
+static const char *const state_names[ROLE_STATE_COUNT] = {
+#define X(state, name) [state] = name,
+    ROLE_STATES(X)
+#undef X
+};
+
+static void role_start(struct role *role);
+
+const char *role_state_name(enum role_state state)
+{
+    return state_names[state];
+}
+
+static const char *short_title(const struct role *role)
+{
+    return role->title + strlen(KEEPER_TITLE_PREFIX);
+}
+
+static void role_set_state(struct role *role, enum role_state state)
+{
+    log_debug("%s (pid %d): %s -> %s", short_title(role), (int)role->pid, state_names[role->state],
+              state_names[state]);
+    role->state = state;
+}
+
+struct role *role_find(struct keeper *keeper, enum keeper_role kind, unsigned index)
+{
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        if (keeper->roles[i].entry->role == kind && keeper->roles[i].index == index)
+            return &keeper->roles[i];
+    }
+    return NULL;
+}
+
+struct role *role_find_pid(struct keeper *keeper, pid_t pid)
+{
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        if (keeper->roles[i].pid == pid)
+            return &keeper->roles[i];
+    }
+    return NULL;
+}
+
+bool role_is_up(const struct role *role)
+{
+    return role->pid > 0;
+}
+
+void role_kill(struct role *role)
+{
+    if (role_is_up(role))
+        (void)kill(role->pid, SIGKILL);
+}
+
+/* ---- its channel */
+
+void role_post(struct role *role, const void *message, size_t len, const char *const *strings,
+               size_t string_count, int fd)
+{
+    static char bytes[MESSAGE_MAX];
+    size_t total = len;
+
+    if (!role_is_up(role))
+        return;
+    assert(len <= sizeof bytes);
+    memcpy(bytes, message, len);
+    for (size_t i = 0; i < string_count; i++) {
+        size_t size = strlen(strings[i]) + 1;
+
+        assert(size <= sizeof bytes - total); /* every string was limited when it came in */
+        memcpy(bytes + total, strings[i], size);
+        total += size;
+    }
+    if (channel_post(&role->channel, bytes, total, &fd, fd >= 0 ? 1 : 0) < 0 &&
+        role->channel.io.loop) {
+        log_warning("%s does not read its messages: it is started anew", short_title(role));
+        role_kill(role);
+    }
+}
+
+static void channel_message(struct channel *channel, const void *message, size_t len, int *fds,
+                            size_t fd_count)
+{
+    request_received(container_of(channel, struct role, channel), message, len, fds, fd_count);
+}
+
+static void channel_gone(struct channel *channel)
+{
+    struct role *role = container_of(channel, struct role, channel);
+
+    /* A role without its channel is of no use; one that is ending ends on its own. */
+    if (role->state != ROLE_QUITTING)
+        role_kill(role);
+}
+
+/* ---- start */
+
+static uint64_t backoff_us(const struct role *role)
+{
+    uint64_t delay = BACKOFF_FIRST_US;
+
+    if (role->quick_deaths == 0)
+        return 0;
+    for (unsigned i = 1; i < role->quick_deaths && delay < BACKOFF_LAST_US; i++)
+        delay *= 2;
+    return MIN(delay, (uint64_t)BACKOFF_LAST_US);
+}
+
+static int role_spawn(struct role *role, int channel_fd, struct error *err)
+{
+    struct keeper *keeper = role->keeper;
+    char *argv[] = {role->title, NULL};
+    struct spawn spawn = {
+        .argv = argv,
+        .envp = keeper->role_environment,
+        .exec_fd = keeper->self_fd,
+        .working_directory = "/",
+        .stdin_fd = -1,
+        .stdout_fd = STDERR_FILENO,
+        .stderr_fd = -1,
+        .channel_fd = channel_fd,
+        .is_session_leader = true, /* Ctrl-C on the terminal is for the keeper alone */
+        .is_privilege_final = true,
+        .oom_score_adj = ROLE_OOM_SCORE,
+        .is_user_switched = keeper->policy.is_root,
+        .uid = role->uid,
+        .gid = role->gid,
+    };
+
+    return spawn_start(&spawn, &role->pid, &role->result_fd, err);
+}
+
+static int role_begin(struct role *role, struct error *err)
+{
+    CLEANUP(fd_closep) int theirs = -1;
+    int fds[2];
+    int code = channel_pair(fds, err);
+
+    if (code < 0)
+        return code;
+    theirs = fds[1];
+    role->channel = (struct channel){.on_message = channel_message, .on_closed = channel_gone};
+    code = channel_start(&role->channel, role->keeper->loop, fds[0], err);
+    if (code < 0)
+        return code;
+    code = role_spawn(role, theirs, err);
+    if (code < 0)
+        channel_stop(&role->channel);
+    return code;
+}
+
+static void role_plan_restart(struct role *role)
+{
+    uint64_t delay_us = backoff_us(role);
+
+    role->quick_deaths++;
+    if (delay_us)
+        loop_timer_start_in(role->keeper->loop, &role->restart, delay_us);
+    else
+        role_start(role);
+}
+
+static void role_start(struct role *role)
+{
+    struct error err = {0};
+
+    role->started_at_us = clock_monotonic_us();
+    role->started_wall_us = clock_wall_us();
+    role->life++;
+    if (role_begin(role, &err) < 0) {
+        log_failure(&err, "unable to start %s", short_title(role));
+        role->quick_deaths = MAX(role->quick_deaths, 1u); /* not again within this call */
+        role_plan_restart(role);
+        return;
+    }
+    role_set_state(role, ROLE_STARTING);
+    handover_role(role);
+    handover_state(role);
+    /* Started again while the platform ends: it has what is left of its stage. */
+    quit_tell_role(role);
+}
+
+static void restart_due(struct loop_timer *timer)
+{
+    role_start(container_of(timer, struct role, restart));
+}
+
+static bool is_platform_ready(const struct keeper *keeper)
+{
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        if (keeper->roles[i].state != ROLE_SERVING &&
+            keeper->roles[i].entry->role != KEEPER_ROLE_LOGD)
+            return false;
+    }
+    return true;
+}
+
+void role_ready(struct role *role)
+{
+    struct keeper *keeper = role->keeper;
+
+    if (role->state != ROLE_STARTING)
+        return;
+    role_set_state(role, ROLE_SERVING);
+    log_info("%s is ready after %u ms (pid %d)", short_title(role),
+             (unsigned)((clock_monotonic_us() - role->started_at_us) / 1000), (int)role->pid);
+    if (keeper->was_ready || !is_platform_ready(keeper))
+        return;
+    keeper->was_ready = true;
+    notify_send(keeper, "READY=1\nSTATUS=serving on port %u", keeper->http_port);
+    log_info("the platform is ready on port %u", keeper->http_port);
+}
+
+/* ---- end */
+
+static void log_end(struct role *role, int wait_status)
+{
+    struct error err = {0};
+    int code = spawn_result(role->result_fd, role->title, &err);
+
+    if (code < 0 && code != ERR_UNAVAILABLE)
+        log_failure(&err, "%s", short_title(role));
+    else if (role->state == ROLE_QUITTING)
+        log_debug("%s ended", short_title(role));
+    else if (WIFSIGNALED(wait_status))
+        log_warning("%s (pid %d) was killed by signal %d (%s)", short_title(role), (int)role->pid,
+                    WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+    else
+        log_warning("%s (pid %d) exited with status %d", short_title(role), (int)role->pid,
+                    WEXITSTATUS(wait_status));
+}
+
+void role_exited(struct role *role, int wait_status)
+{
+    bool is_done =
+        role->state == ROLE_QUITTING && WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == 0;
+
+    log_end(role, wait_status);
+    channel_stop(&role->channel);
+    fd_close(role->result_fd);
+    role->result_fd = -1;
+    role->pid = 0;
+    if (clock_monotonic_us() - role->started_at_us >= STEADY_US)
+        role->quick_deaths = 0;
+    if (!quit_allows_restart(role, is_done)) {
+        role_set_state(role, ROLE_ENDED);
+        handover_state(role);
+        quit_advance(role->keeper);
+        return;
+    }
+    role->restarts++;
+    role_set_state(role, ROLE_DOWN);
+    handover_state(role);
+    role_plan_restart(role);
+}
+
+void role_quit(struct role *role, uint64_t grace_ms)
+{
+    struct keeper_quit message = {.header = {.type = KEEPER_QUIT},
+                                  .grace_ms = (uint32_t)MIN(grace_ms, (uint64_t)UINT32_MAX)};
+
+    if (!role_is_up(role)) {
+        if (!quit_allows_restart(role, false)) {
+            loop_timer_stop(&role->restart);
+            role_set_state(role, ROLE_ENDED);
+        }
+        return;
+    }
+    if (role->state != ROLE_QUITTING)
+        role_set_state(role, ROLE_QUITTING);
+    role_post(role, &message, sizeof message, NULL, 0, -1);
+}
+
+/* ---- the table */
+
+static int edge_prepare(struct role *role, struct error *err)
+{
+    struct keeper *keeper = role->keeper;
+    CLEANUP(fd_closep) int reader = -1;
+    struct counters *counters;
+    size_t size;
+    void *base;
+    int ends[2];
+    int code = memory_shared("slipway counters", sizeof(struct counters), &role->counters_fd, err);
+
+    if (code == 0)
+        code = memory_map(role->counters_fd, true, false, &base, &size, err);
+    if (code < 0)
+        return code;
+    counters = base;
+    counters->magic = COUNTERS_MAGIC;
+    counters->version = COUNTERS_VERSION;
+    memory_unmap(base, size);
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
+        return error_errno(err, errno, "unable to make an access pipe");
+    reader = ends[0];
+    role->access_writer = ends[1];
+    (void)fcntl(role->access_writer, F_SETPIPE_SZ, ACCESS_PIPE_BYTES);
+    /* Unique for the life of the state folder: no unit has the upper half, no other start this
+     * time. */
+    return stream_add(
+        keeper, UINT64_C(1) << 63 | (keeper->started_wall_us * KEEPER_EDGES_MAX + role->index - 1),
+        0, KEEPER_STREAM_ACCESS, "", &reader, err);
+}
+
+static int role_init(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
+                     struct error *err)
+{
+    struct role *role = &keeper->roles[keeper->role_count++];
+
+    *role = (struct role){.keeper = keeper,
+                          .entry = entry,
+                          .index = index,
+                          .result_fd = -1,
+                          .counters_fd = -1,
+                          .access_writer = -1,
+                          .restart = {.on_timer = restart_due}};
+    if (keeper->policy.is_root) {
+        int code = users_find(entry->user, &role->uid, &role->gid, err);
+
+        if (code < 0)
+            return code;
+    }
+    if (index)
+        (void)snprintf(role->title, sizeof role->title, KEEPER_TITLE_PREFIX "%s %u", entry->name,
+                       index);
+    else
+        (void)snprintf(role->title, sizeof role->title, KEEPER_TITLE_PREFIX "%s", entry->name);
+    return entry->is_per_edge ? edge_prepare(role, err) : 0;
+}
+
+int roles_init(struct keeper *keeper, struct error *err)
+{
+    const struct keeper_options *options = keeper->options;
+
+    keeper->roles = calloc(options->role_count + options->edge_count, sizeof *keeper->roles);
+    if (!keeper->roles)
+        return error_set(err, ERR_LIMIT, "no memory for the table of roles");
+    for (size_t i = 0; i < options->role_count; i++) {
+        const struct keeper_role_entry *entry = &options->roles[i];
+        unsigned count = entry->is_per_edge ? options->edge_count : 1;
+
+        for (unsigned n = 0; n < count; n++) {
+            int code = role_init(keeper, entry, entry->is_per_edge ? n + 1 : 0, err);
+
+            if (code < 0)
+                return code;
+        }
+    }
+    stream_announce(keeper, 0); /* the access pipes are there for the first logd */
+    return 0;
+}
+
+void roles_start(struct keeper *keeper)
+{
+    for (size_t i = 0; i < keeper->role_count; i++)
+        role_start(&keeper->roles[i]);
+}
+
+void roles_done(struct keeper *keeper)
+{
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        struct role *role = &keeper->roles[i];
+
+        loop_timer_stop(&role->restart);
+        if (role->channel.io.loop)
+            channel_stop(&role->channel);
+        fd_close(role->result_fd);
+        fd_close(role->counters_fd);
+        fd_close(role->access_writer);
+    }
+    free(keeper->roles);
+    keeper->roles = NULL;
+    keeper->role_count = 0;
+}
