@@ -22,8 +22,7 @@ static uint64_t load_tail(const uint8_t *at, size_t len)
     return value;
 }
 
-/* ---- hash_fast: fold a 64x64 to 128 bit product, eight bytes a step ----------------------------
- */
+/* ---- hash_fast: fold a 64x64 to 128 bit product, eight bytes a step ------------------------- */
 
 static uint64_t fold(uint64_t a, uint64_t b)
 {
@@ -43,8 +42,7 @@ uint64_t hash_fast(const void *bytes, size_t len, uint64_t seed)
     return fold(state ^ len, first);
 }
 
-/* ---- hash_keyed: SipHash-2-4 (Aumasson, Bernstein: SipHash: a fast short-input PRF, 2012) -------
- */
+/* ---- hash_keyed: SipHash-2-4 (Aumasson, Bernstein: SipHash: a fast short-input PRF, 2012) --- */
 
 static uint64_t rotate64(uint64_t value, unsigned bits)
 {
@@ -89,8 +87,7 @@ uint64_t hash_keyed(const void *bytes, size_t len, const uint8_t key[16])
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* ---- CRC-32C: the processor's instruction where it has one, else a table ------------------------
- */
+/* ---- CRC-32C: the processor's instruction where it has one, else a table -------------------- */
 
 static uint32_t crc_table[256];
 static pthread_once_t crc_table_once = PTHREAD_ONCE_INIT;
@@ -136,8 +133,7 @@ uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t len)
     return ~crc_by_table(~crc, bytes, len);
 }
 
-/* ---- SHA-256 (FIPS 180-4) ----------------------------------------------------------------------
- */
+/* ---- SHA-256 (FIPS 180-4) ------------------------------------------------------------------- */
 
 static const uint32_t sha_constants[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,

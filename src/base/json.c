@@ -60,8 +60,7 @@ static int json_new(struct parser *p, enum json_type type, struct json **ret_jso
     return 0;
 }
 
-/* ---- strings ------------------------------------------------------------------------------------
- */
+/* ---- strings -------------------------------------------------------------------------------- */
 
 static int hex4_parse(struct parser *p, unsigned *ret_unit)
 {
@@ -181,8 +180,7 @@ static int string_parse(struct parser *p, struct slice *ret_string)
     return 0;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------
- */
+/* ---- numbers -------------------------------------------------------------------------------- */
 
 static bool digits_skip(struct parser *p)
 {
@@ -238,8 +236,7 @@ static int number_parse(struct parser *p, struct json *json)
     return 0;
 }
 
-/* ---- containers ---------------------------------------------------------------------------------
- */
+/* ---- containers ----------------------------------------------------------------------------- */
 
 /* Refuse a key that the object has; *index comes into being when looking at each member costs more.
  */
@@ -371,8 +368,7 @@ int json_parse(struct arena *arena, struct slice text, struct json **ret_json, s
     return 0;
 }
 
-/* ---- looking things up --------------------------------------------------------------------------
- */
+/* ---- looking things up ---------------------------------------------------------------------- */
 
 static struct json *member_get(const struct json *object, struct slice key)
 {

@@ -46,8 +46,11 @@ const char *text_suggest(struct slice word, const char *const *candidates, size_
     return best;
 }
 
-/* ---- glob: all places of the pattern that the text so far can have reached, at once -------------
- */
+/* ---- glob: all places of the pattern that the text so far can have reached, at once --------- */
+
+/* How a place of the pattern was reached: the folder level of "**" + "/" can only be absent where
+ * the text stood at its beginning. */
+enum { REACHED_FRESH = 1, REACHED_BY_STAYING = 2 };
 
 struct glob_step {
     enum { GLOB_LITERAL, GLOB_ANY, GLOB_CLASS, GLOB_STAR, GLOB_GLOBSTAR } kind;
@@ -113,29 +116,29 @@ static bool class_has(const struct glob_step *step, char c)
     return c != '/' && found != step->negated;
 }
 
-/* Mark `at` and every place that can be reached from it without reading. Places only grow, so one
- * pass does it. */
-static void glob_close(struct slice pattern, bool *reached)
+/* Mark every place that can be reached without reading. Places only grow, so one pass does it. */
+static void glob_close(struct slice pattern, uint8_t *reached)
 {
     for (size_t at = 0; at < pattern.len; at++) {
         if (!reached[at])
             continue;
         struct glob_step step = glob_step(pattern, at);
-        if (step.skip) {
-            reached[at + step.len] = true;
-            reached[at + step.skip] = true;
-        }
+        if (!step.skip)
+            continue;
+        reached[at + step.len] |= REACHED_FRESH;
+        if (reached[at] & REACHED_FRESH)
+            reached[at + step.skip] |= REACHED_FRESH;
     }
 }
 
 bool text_glob(struct slice pattern, struct slice text)
 {
-    bool places[2][TEXT_GLOB_MAX + 1];
+    uint8_t places[2][TEXT_GLOB_MAX + 1];
     if (pattern.len > TEXT_GLOB_MAX)
         return false;
-    bool *now = places[0], *next = places[1];
+    uint8_t *now = places[0], *next = places[1];
     memset(now, 0, pattern.len + 1);
-    now[0] = true;
+    now[0] = REACHED_FRESH;
     glob_close(pattern, now);
     for (size_t i = 0; i < text.len; i++) {
         char c = text.ptr[i];
@@ -150,22 +153,22 @@ bool text_glob(struct slice pattern, struct slice text)
                          (step.kind == GLOB_ANY && c != '/') ||
                          (step.kind == GLOB_CLASS && class_has(&step, c));
             if (stays)
-                next[at] = any = true;
+                next[at] |= REACHED_BY_STAYING;
             if (moves)
-                next[at + step.len] = any = true;
+                next[at + step.len] |= REACHED_FRESH;
+            any = any || stays || moves;
         }
         if (!any)
             return false;
         glob_close(pattern, next);
-        bool *swap = now;
+        uint8_t *swap = now;
         now = next;
         next = swap;
     }
-    return now[pattern.len];
+    return now[pattern.len] != 0;
 }
 
-/* ---- UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF -----------------
- */
+/* ---- UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF ------------- */
 
 size_t text_utf8_sequence(struct slice s)
 {

@@ -51,8 +51,7 @@ void loop_stop(struct loop *loop)
     loop->is_stopping = true;
 }
 
-/* ---- descriptors --------------------------------------------------------------------------------
- */
+/* ---- descriptors ---------------------------------------------------------------------------- */
 
 static uint32_t epoll_mask(unsigned interest)
 {
@@ -148,8 +147,7 @@ static void dispatch(struct loop *loop, const struct epoll_event *event)
         io->on_event(io, events);
 }
 
-/* ---- turns --------------------------------------------------------------------------------------
- */
+/* ---- turns ---------------------------------------------------------------------------------- */
 
 int loop_turn(struct loop *loop, int timeout_ms, struct error *err)
 {
@@ -178,8 +176,7 @@ int loop_run(struct loop *loop, struct error *err)
     return r;
 }
 
-/* ---- deferred work ------------------------------------------------------------------------------
- */
+/* ---- deferred work -------------------------------------------------------------------------- */
 
 void loop_defer(struct loop *loop, struct loop_deferred *deferred)
 {

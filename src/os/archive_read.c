@@ -65,8 +65,7 @@ static int fail_stream(struct unpacking *u)
                      u->name ? u->name : "", why ? why : "unknown error");
 }
 
-/* ---- names --------------------------------------------------------------------------------------
- */
+/* ---- names ---------------------------------------------------------------------------------- */
 
 /* "./a//b/" → "a/b" in the arena; the folder itself is "". */
 static int name_clean(struct unpacking *u, struct arena *arena, const char *name,
@@ -121,8 +120,7 @@ static int link_check(struct unpacking *u, const char *name, const char *target)
     return 0;
 }
 
-/* ---- places -------------------------------------------------------------------------------------
- */
+/* ---- places --------------------------------------------------------------------------------- */
 
 static int open_beneath(int root, const char *path, int *ret_fd)
 {
@@ -182,8 +180,7 @@ static int refuse_errno(struct unpacking *u, int errno_value)
     }
 }
 
-/* ---- kinds of entries ---------------------------------------------------------------------------
- */
+/* ---- kinds of entries ----------------------------------------------------------------------- */
 
 static int write_at(int fd, const char *bytes, size_t len, off_t offset)
 {
