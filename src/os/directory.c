@@ -61,8 +61,7 @@ int directory_fsync(const char *path, struct error *err)
     return 0;
 }
 
-/* ---- removal ------------------------------------------------------------------------------------
- */
+/* ---- removal -------------------------------------------------------------------------------- */
 
 /* Open for listing and for changes; a folder that its owner made read-only (module caches are) is
  * made writable. */
@@ -202,8 +201,7 @@ int directory_remove_tree(const char *path, struct error *err)
     return error_set(err, ERR_CONFLICT, "unable to remove the folder '%s': it keeps filling", path);
 }
 
-/* ---- measuring ----------------------------------------------------------------------------------
- */
+/* ---- measuring ------------------------------------------------------------------------------ */
 
 struct measure {
     DIR *levels[SIZE_DEPTH_MAX];
