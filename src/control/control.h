@@ -99,4 +99,10 @@ struct control_log_query {
  * moment (try again). */
 MUST_USE int control_logs(struct control *control, const struct control_log_query *query, int *ret_fd, struct error *err);
 
+/* ---- the role */
+
+/* Run as control: fd 3 is the channel to the keeper (base/keeper_protocol.h); the admin server lives here, too. Returns the process's exit
+ * status: 0 after KEEPER_QUIT, 1 when the keeper is gone or the start failed (logged). */
+int control_main(void);
+
 #endif
