@@ -11,4 +11,7 @@ extern const size_t roles_count;
 /* The row for a title ("slipway: edge 1"); NULL when it names no role. */
 const struct keeper_role_entry *roles_find(const char *title);
 
+/* The control role's entry: control and its admin API, main/control_role.c. */
+int control_main(void);
+
 #endif
