@@ -145,7 +145,7 @@ static enum static_variant_state variant_look(const struct static_site *site, co
                                               const char *suffix)
 {
     char name[STATIC_PATH_MAX + 32];
-    struct stat stat;
+    struct stat stat = {0};
     int fd;
 
     (void)snprintf(name, sizeof name, "%s%s", file, suffix);
@@ -170,7 +170,7 @@ static enum static_load page_load(struct static_site *site, struct slice path,
     char name[STATIC_PATH_MAX + 16];
     size_t name_len;
     struct static_page *page;
-    struct stat stat;
+    struct stat stat = {0};
     int fd;
 
     if (!static_path_is_served(path))
@@ -310,7 +310,7 @@ static bool variant_load(struct static_page *page, enum static_coding coding)
 {
     struct static_site *site = page->site;
     char name[STATIC_PATH_MAX + 32];
-    struct stat stat;
+    struct stat stat = {0};
     int fd;
 
     (void)snprintf(name, sizeof name, "%s%s", page->file, suffixes[coding]);

@@ -155,7 +155,7 @@ static bool is_hash(struct slice token, bool is_in_assets)
 
 bool static_path_is_hashed(struct slice path)
 {
-    struct slice extension = media_extension(path), name = path, token;
+    struct slice extension = media_extension(path), name, token;
     size_t start, end;
     bool is_in_assets;
 
