@@ -3,6 +3,11 @@
 #include <errno.h>
 #include <stdarg.h>
 
+#undef error_set
+#undef error_errno
+#undef error_wrap
+#undef error_hint
+
 struct error_row {
     const char *name, *text;
     int http_status, exit_status;

@@ -50,4 +50,13 @@ int error_http_status(int code);       /* 404; 500 for any other value */
 int error_exit_status(int code);       /* 3; 1 for any other value; 0 for 0 */
 int error_from_name(const char *name); /* ERR_FAILED for an unknown name */
 
+#ifdef __clang_analyzer__
+/* What the analyzer cannot know: these never return 0. Only it ever sees this. */
+#define error_set(err, code, ...) (error_set((err), (code), __VA_ARGS__), (code))
+#define error_errno(err, errno_value, ...)                                                         \
+    (error_errno((err), (errno_value), __VA_ARGS__), ERR_SYSTEM)
+#define error_wrap(err, ...) (error_wrap((err), __VA_ARGS__), ERR_INTERNAL)
+#define error_hint(err, ...) (error_hint((err), __VA_ARGS__), ERR_INTERNAL)
+#endif
+
 #endif

@@ -18,16 +18,22 @@ struct parser {
 
 static int value_parse(struct parser *p, struct json **ret_json);
 
-static int fail(struct parser *p, int code, const char *what)
+static void place_find(const struct parser *p, size_t *ret_line, size_t *ret_column)
 {
-    size_t line = 1, column = 1;
+    *ret_line = *ret_column = 1;
     for (const char *c = p->start; c < p->at; c++) {
-        column++;
+        ++*ret_column;
         if (*c == '\n') {
-            line++;
-            column = 1;
+            ++*ret_line;
+            *ret_column = 1;
         }
     }
+}
+
+static int fail(struct parser *p, int code, const char *what)
+{
+    size_t line, column;
+    place_find(p, &line, &column);
     return error_set(p->err, code, "line %zu, column %zu: %s", line, column, what);
 }
 

@@ -152,7 +152,7 @@ static int parent_open(int root, struct arena *arena, const char *name, int *ret
         return r;
     while (rest.len) {
         const char *part = arena_slice_text(arena, slice_cut(&rest, '/'));
-        int next;
+        int next = -1;
         if (mkdirat(at, part, 0755) != 0 && errno != EEXIST)
             return errno;
         if ((r = open_beneath(at, part, &next)) != 0)

@@ -188,7 +188,7 @@ int directory_remove_tree(const char *path, struct error *err)
     /* Each pass takes one level away, so the depth bounds the passes; more means that somebody adds
      * faster. */
     for (unsigned pass = 0; pass < 100000; pass++) {
-        bool left;
+        bool left = false;
         if ((r = top_pass(top, &next_name, &left)) != 0)
             return error_errno(err, r, "unable to empty the folder '%s'", path);
         if (left)

@@ -54,7 +54,8 @@ int file_read(const char *path, size_t limit_bytes, struct buf *ret_content, str
     /* The size is a first guess only: files of /proc say 0, and others may grow meanwhile. */
     size_t step = status.st_size > 0 ? (size_t)status.st_size : 4096;
     for (;;) {
-        char beyond; /* with the ceiling reached, one more byte tells whether the file ends here */
+        char beyond =
+            0; /* with the ceiling reached, one more byte tells whether the file ends here */
         size_t room = MIN(step, limit_bytes - content.len);
         char *to = room ? buf_reserve(&content, room) : &beyond;
         if (!to)

@@ -29,7 +29,7 @@ int memory_sealed(const char *name, struct slice content, int *ret_fd, struct er
     int r = memory_new(name, &fd, err);
     if (r != 0)
         return r;
-    if ((r = file_write_all(fd, content, err)) != 0)
+    if (file_write_all(fd, content, err) != 0)
         return error_wrap(err, "unable to fill shared memory '%s'", name);
     if ((r = memory_seal(fd, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK, err)) != 0)
         return r;
