@@ -58,6 +58,9 @@ static uint32_t epoll_mask(unsigned interest)
     /* Hang-ups cannot be masked; edge-triggered, one that nobody wants to see yet is told once
      * instead of for ever. A half-closed peer is news only to a reader. */
     uint32_t mask = interest & LOOP_EDGE || interest == 0 ? (uint32_t)EPOLLET : 0;
+    /* Goes with few other flags, and a listener has no half-closed peer. */
+    if (interest & LOOP_EXCLUSIVE)
+        return mask | EPOLLIN | (uint32_t)EPOLLEXCLUSIVE;
     if (interest & LOOP_READ)
         mask |= EPOLLIN | EPOLLRDHUP;
     if (interest & LOOP_WRITE)
@@ -109,7 +112,7 @@ void loop_io_set(struct loop_io *io, unsigned interest)
     assert(io->loop);
     if (interest == io->interest)
         return;
-    assert(!((io->interest | interest) & LOOP_EDGE));
+    assert(!((io->interest | interest) & (LOOP_EDGE | LOOP_EXCLUSIVE)));
     io->interest = interest;
     /* Only a descriptor that was closed before its handle was stopped can fail here: a bug. */
     if (epoll_tell(io, EPOLL_CTL_MOD) != 0)

@@ -19,12 +19,14 @@ struct loop;
 
 #define LOOP_READ  1u
 #define LOOP_WRITE 2u
-#define LOOP_CLOSE                                                                                 \
-    4u /* reported, never asked for: EPOLLHUP, EPOLLERR or EPOLLRDHUP; reported with READ and      \
-          WRITE when those are set */
-#define LOOP_EDGE                                                                                  \
-    8u /* asked for at start: edge-triggered; such a handle is registered once and never modified  \
-        */
+/* Reported, never asked for: EPOLLHUP, EPOLLERR or EPOLLRDHUP; together with READ and WRITE when
+ * those are set, and then what is there is still to be read. */
+#define LOOP_CLOSE 4u
+/* Asked for at start, and such a handle is never modified. Edge-triggered. */
+#define LOOP_EDGE 8u
+/* Asked for at start, with READ only, and never modified: of several loops that watch one listener
+ * few are woken. */
+#define LOOP_EXCLUSIVE 16u
 
 struct loop_io {
     int fd;

@@ -126,6 +126,19 @@ static void an_edge_triggered_descriptor_reports_changes_only(void **state)
     unwatch(&watcher);
 }
 
+static void a_shared_descriptor_is_watched_exclusively(void **state)
+{
+    (void)state;
+    struct watcher watcher;
+    watch(&watcher, LOOP_READ | LOOP_EXCLUSIVE);
+    turn();
+    assert_int_equal(watcher.calls, 0);
+    poke(&watcher);
+    turn();
+    assert_int_equal(watcher.events, LOOP_READ);
+    unwatch(&watcher);
+}
+
 static void a_handle_stopped_earlier_in_the_turn_gets_no_event(void **state)
 {
     (void)state;
@@ -333,6 +346,7 @@ int main(void)
         TEST(without_interest_even_a_hang_up_is_told_only_once),
         TEST(a_closed_peer_is_reported_with_what_is_still_to_read),
         TEST(an_edge_triggered_descriptor_reports_changes_only),
+        TEST(a_shared_descriptor_is_watched_exclusively),
         TEST(a_handle_stopped_earlier_in_the_turn_gets_no_event),
         TEST(a_reused_descriptor_number_does_not_inherit_events),
         TEST(an_event_that_is_no_longer_wanted_is_not_told),
