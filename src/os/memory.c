@@ -1,6 +1,8 @@
 #include "os/memory.h"
 
 #include "os/file.h"
+
+#define MEMFD_NOEXEC_SEAL 8u /* linux/memfd.h; older headers lack it */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -9,7 +11,11 @@
 
 static int memory_new(const char *name, int *ret_fd, struct error *err)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    /* Never to be executed: hardened systems demand that one says so, kernels before 6.3 do not
+     * know it. */
+    int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MEMFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return error_errno(err, errno, "unable to create shared memory '%s'", name);
     *ret_fd = fd;
