@@ -18,7 +18,7 @@ unsigned static_path_decode(struct slice path, char space[STATIC_PATH_MAX], stru
 
     if (path.len >= STATIC_PATH_MAX)
         return 404;
-    if (!memchr(path.ptr, '%', path.len)) {
+    if (slice_find_byte(path, '%') < 0) {
         *ret_path = path;
         return 0;
     }

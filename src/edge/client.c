@@ -1,0 +1,545 @@
+/* client.c - a client's connection: requests one after the other, and its ways to end.
+ *
+ *   IDLE ── bytes ──► HEAD ── header block ──► REQUEST ── answer sent ──► IDLE … CLOSED
+ *                                                │  └── 101 ──► TUNNEL ──► CLOSED
+ *                                                └── answered early, or badly ──► LINGER ──► CLOSED
+ */
+#include "base/map.h"
+#include "edge/edge_private.h"
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+
+#define TIMER_STEP_US                                                                              \
+    (10u * 1000u * EDGE_MS) /* a deadline further away is looked at in such steps */
+#define LINGER_US        (10u * 1000u * EDGE_MS)
+#define LINGER_BYTES_MAX (256u * 1024u * 1024u)
+#define ADVANCE_MAX      32u /* requests of one connection in one go; then others get their turn */
+#define FREE_CLIENTS_MAX 1024u
+
+static const char *const state_names[] = {
+#define X(name) [CLIENT_##name] = #name,
+    CLIENT_STATES(X)
+#undef X
+};
+
+void client_set_state(struct client *client, enum client_state state)
+{
+    log_debug("client %d: %s -> %s", client->transport.io.fd, state_names[client->state],
+              state_names[state]);
+    client->state = state;
+}
+
+/* ---- deadlines: a store in the common case, see docs/design/edge.md */
+
+static void timer_arm(struct client *client)
+{
+    uint64_t step = loop_now_us(client->edge->loop) + TIMER_STEP_US;
+
+    loop_timer_start(client->edge->loop, &client->timer, MIN(client->deadline_us, step));
+}
+
+void client_set_deadline(struct client *client, uint64_t deadline_us)
+{
+    client->deadline_us = deadline_us;
+    if (UNLIKELY(!client->timer.loop || deadline_us < client->timer.deadline_us))
+        timer_arm(client);
+}
+
+static void on_idle_deadline(struct client *client)
+{
+    client_close(client, false);
+}
+
+static void on_head_deadline(struct client *client)
+{
+    struct request *request = &client->request;
+
+    /* A request that never became one has nothing but its beginning to tell. */
+    memset(request, 0, sizeof(*request));
+    request->file.fd = -1;
+    request->version_minor = 1;
+    request->started_us = loop_now_us(client->edge->loop);
+    request->method_text = SLICE("-");
+    request->is_body_read = true;
+    client->edge->requests_active++;
+    client_set_state(client, CLIENT_REQUEST);
+    answer_error(client, 408, "request header timeout");
+}
+
+static void on_tunnel_deadline(struct client *client)
+{
+    request_abort(client, 101, "tunnel idle timeout");
+}
+
+static void (*const on_deadline[])(struct client *client) = {
+    [CLIENT_IDLE] = on_idle_deadline,     [CLIENT_HEAD] = on_head_deadline,
+    [CLIENT_REQUEST] = request_timed_out, [CLIENT_TUNNEL] = on_tunnel_deadline,
+    [CLIENT_LINGER] = on_idle_deadline,   [CLIENT_CLOSED] = on_idle_deadline,
+};
+
+static void client_on_timer(struct loop_timer *timer)
+{
+    struct client *client = container_of(timer, struct client, timer);
+
+    if (client->deadline_us > loop_now_us(client->edge->loop)) {
+        timer_arm(client);
+        return;
+    }
+    on_deadline[client->state](client);
+    client_advance(client);
+    if (client->state != CLIENT_CLOSED && !client->timer.loop)
+        timer_arm(client);
+}
+
+/* ---- reading requests */
+
+static void block_release(struct client *client)
+{
+    if (client->block)
+        block_give(&client->edge->blocks, client->block);
+    client->block = NULL;
+    client->from = client->to = 0;
+}
+
+void client_output_release(struct client *client)
+{
+    if (client->output_block)
+        block_give(&client->edge->blocks, client->output_block);
+    client->output_block = NULL;
+    client->output_len = 0;
+}
+
+/* Bytes of the next request. False: none now, or the client is closed. */
+static bool client_read(struct client *client)
+{
+    ssize_t got;
+
+    if (!client->transport.can_read) {
+        if (client->from == client->to && client->block)
+            block_release(client);
+        return false;
+    }
+    if (!client->block)
+        client->block = block_take(&client->edge->blocks);
+    got = transport_read(&client->transport, client->block->bytes + client->to,
+                         BLOCK_BYTES - client->to);
+    if (got > 0) {
+        client->to += (size_t)got;
+        return true;
+    }
+    if (got == TRANSPORT_AGAIN) {
+        if (client->from == client->to)
+            block_release(client);
+        return false;
+    }
+    client_close(client, false);
+    return false;
+}
+
+static void refuse(struct client *client, const struct http1_failure *failure)
+{
+    struct request *request = &client->request;
+
+    memset(request, 0, sizeof(*request));
+    request->file.fd = -1;
+    request->version_minor = 1;
+    request->started_us = loop_now_us(client->edge->loop);
+    request->method_text = SLICE("-");
+    request->is_body_read = true;
+    client->edge->requests_active++;
+    count_u64(&client->edge->counters->requests, 1);
+    client_set_state(client, CLIENT_REQUEST);
+    answer_error(client, failure->status, failure->reason);
+}
+
+/* Find the next request in what is there or comes. False: it is not complete, or the client is
+ * closed. */
+static bool client_take_request(struct client *client)
+{
+    struct edge *edge = client->edge;
+    struct http1_failure failure;
+
+    for (;;) {
+        size_t len = client->to - client->from;
+
+        if (len > client->progress.scanned) {
+            enum http1_result result =
+                http1_parse_request(client->block->bytes + client->from, len, &client->progress,
+                                    &edge->limits, &edge->head, &failure);
+
+            if (LIKELY(result == HTTP1_DONE)) {
+                client->progress.scanned = 0;
+                client->from += edge->head.head_bytes;
+                client_set_state(client, CLIENT_REQUEST);
+                request_begin(client);
+                return true;
+            }
+            if (result == HTTP1_BAD) {
+                client->progress.scanned = 0;
+                refuse(client, &failure);
+                return true;
+            }
+            if (client->state == CLIENT_IDLE) {
+                client_set_state(client, CLIENT_HEAD);
+                client_set_deadline(client, edge_after_ms(edge, edge->settings.header_timeout_ms));
+            }
+        }
+        if (!client_read(client))
+            return false;
+    }
+}
+
+void client_advance(struct client *client)
+{
+    for (unsigned i = 0;; i++) {
+        if (client->state == CLIENT_IDLE || client->state == CLIENT_HEAD) {
+            if (UNLIKELY(i >= ADVANCE_MAX)) {
+                client_resume_later(client);
+                return;
+            }
+            if (!client_take_request(client))
+                return;
+        } else if (client->state == CLIENT_REQUEST && client->request.state == REQUEST_QUEUED) {
+            upstream_dispatch(client);
+        } else {
+            return;
+        }
+    }
+}
+
+void client_resume_later(struct client *client)
+{
+    if (client->is_resumed)
+        return;
+    client->is_resumed = true;
+    list_push_back(&client->edge->resumed, &client->resume_node);
+    loop_defer(client->edge->loop, &client->edge->resume_work);
+}
+
+/* ---- after an answer */
+
+void client_request_done(struct client *client)
+{
+    bool is_unread = !client->request.is_body_read || client->from < client->to ||
+                     (client->transport.can_read && !client->transport.is_ending);
+
+    request_record(client);
+    request_release(client);
+    if (UNLIKELY(client->is_last)) {
+        if (is_unread)
+            client_linger(client);
+        else
+            client_close(client, false);
+        return;
+    }
+    if (client->from == client->to) {
+        block_release(client);
+    } else {
+        memmove(client->block->bytes, client->block->bytes + client->from,
+                client->to - client->from);
+        client->to -= client->from;
+        client->from = 0;
+    }
+    client->progress.scanned = 0;
+    client_set_state(client, CLIENT_IDLE);
+    client->idle_since_us = loop_now_us(client->edge->loop);
+    client_set_deadline(client,
+                        edge_after_ms(client->edge, client->edge->settings.keepalive_timeout_ms));
+    edge_check_quit(client->edge);
+}
+
+/* Closing with unread bytes would send a reset, which may destroy the answer on its way (RFC 9112
+ * §9.6). */
+void client_linger(struct client *client)
+{
+    transport_finish(&client->transport);
+    block_release(client);
+    client->lingered_bytes = 0;
+    client_set_state(client, CLIENT_LINGER);
+    client_set_deadline(client, loop_now_us(client->edge->loop) + LINGER_US);
+    client_resume_later(client);
+}
+
+static void client_linger_read(struct client *client)
+{
+    struct edge *edge = client->edge;
+    unsigned rounds = 0;
+
+    while (client->transport.can_read) {
+        ssize_t got = transport_read(&client->transport, edge->scratch, sizeof(edge->scratch));
+
+        if (got == TRANSPORT_AGAIN)
+            return;
+        if (got > 0)
+            client->lingered_bytes += (uint64_t)got;
+        if (got <= 0 || client->lingered_bytes > LINGER_BYTES_MAX) {
+            client_close(client, false);
+            return;
+        }
+        if (++rounds == 8) {
+            client_resume_later(client);
+            return;
+        }
+    }
+}
+
+/* ---- events */
+
+/* The peer sends no more, or is gone: only a look at the socket tells which. */
+static bool client_is_gone(struct client *client)
+{
+    char byte;
+    ssize_t got = recv(client->transport.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    return got < 0 && errno != EAGAIN && errno != EINTR;
+}
+
+static void on_request_event(struct client *client)
+{
+    struct request *request = &client->request;
+
+    if (UNLIKELY(client->transport.is_ending) && client_is_gone(client)) {
+        request_abort(client, 499, "client closed");
+        return;
+    }
+    if (request->state == REQUEST_LOCAL) {
+        answer_move(client);
+        return;
+    }
+    if (request->state != REQUEST_FORWARDED)
+        return;
+    if (!output_is_empty(&client->output) && client->transport.can_write)
+        forward_response(client);
+    if (client->state == CLIENT_REQUEST && request->state == REQUEST_FORWARDED &&
+        client->transport.can_read) {
+        if (request->is_body_discarded)
+            forward_discard(client);
+        else if (!request->is_body_ended)
+            forward_request(client);
+    }
+}
+
+static void client_run(struct client *client)
+{
+    switch (client->state) {
+    case CLIENT_REQUEST:
+        on_request_event(client);
+        break;
+    case CLIENT_TUNNEL:
+        tunnel_move(client);
+        break;
+    case CLIENT_LINGER:
+        client_linger_read(client);
+        break;
+    default:
+        break;
+    }
+    client_advance(client);
+}
+
+static void client_on_event(struct loop_io *io, unsigned events)
+{
+    struct client *client = container_of(io, struct client, transport.io);
+
+    transport_note(&client->transport, events);
+    client_run(client);
+}
+
+/* Work that was put off so that others get their turn (edge.resume_work). */
+void client_resume(struct client *client)
+{
+    client->is_resumed = false;
+    list_remove(&client->resume_node);
+    if (client->state == CLIENT_REQUEST && client->request.state == REQUEST_FORWARDED)
+        forward_response(client);
+    client_run(client);
+}
+
+/* ---- birth and death */
+
+static size_t address_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
+    const void *bytes = NULL;
+    int family = address->ss_family;
+
+    if (family == AF_INET) {
+        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    } else if (family == AF_INET6) {
+        const struct in6_addr *in6 =
+            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+
+        bytes = in6;
+        if (IN6_IS_ADDR_V4MAPPED(in6)) {
+            bytes = in6->s6_addr + 12;
+            family = AF_INET;
+        }
+    }
+    if (!bytes || !inet_ntop(family, bytes, text, (socklen_t)size))
+        memcpy(text, "unix", 5);
+    return strlen(text);
+}
+
+/* The fields that depend on nothing but who the client is, made once a connection. */
+static void client_fields(struct client *client, const struct sockaddr_storage *address)
+{
+    char text[INET6_ADDRSTRLEN];
+    size_t len = address_text(address, text, sizeof(text));
+    char *at = client->fields;
+
+    at = rewrite_slice(at, SLICE("X-Forwarded-For: "));
+    client->address_at = (uint16_t)(at - client->fields);
+    client->address_len = (uint16_t)len;
+    at = rewrite_slice(at, (struct slice){text, len});
+    at = rewrite_slice(at, SLICE("\r\nX-Real-IP: "));
+    at = rewrite_slice(at, (struct slice){text, len});
+    at = rewrite_slice(at, SLICE("\r\nX-Forwarded-Proto: http\r\n"));
+    client->fields_len = (uint16_t)(at - client->fields);
+    client->peer_len = (socklen_t)MIN(len, sizeof(client->peer_key));
+    if (address->ss_family == AF_INET6)
+        memcpy(client->peer_key, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr,
+               client->peer_len = 16);
+    else
+        memcpy(client->peer_key, text, client->peer_len);
+}
+
+static struct slice peer_key(const struct client *client)
+{
+    return (struct slice){(const char *)client->peer_key, client->peer_len};
+}
+
+/* One more or less connection of this address. False: it has as many as it may. */
+static bool peer_count(struct client *client, int change)
+{
+    struct edge *edge = client->edge;
+    uint32_t limit = edge->settings.connection_limit_per_client;
+    uintptr_t count;
+
+    if (!edge->peers)
+        return true;
+    count = (uintptr_t)map_get(edge->peers, peer_key(client));
+    if (change > 0 && limit && count >= limit)
+        return false;
+    count = change > 0 ? count + 1 : count - (count > 0);
+    if (count == 0)
+        (void)map_remove(edge->peers, peer_key(client));
+    else if (map_put(edge->peers, peer_key(client), (void *)count) != 0)
+        return false;
+    return true;
+}
+
+static struct client *client_allocate(struct edge *edge)
+{
+    struct client *client;
+
+    if (list_is_empty(&edge->free_clients)) {
+        client = malloc(sizeof(*client));
+        if (!client)
+            abort();
+    } else {
+        client = container_of(edge->free_clients.next, struct client, node);
+        list_remove(&client->node);
+    }
+    memset(client, 0, sizeof(*client));
+    return client;
+}
+
+struct client *client_new(struct edge *edge, int fd, const struct sockaddr_storage *address,
+                          socklen_t len)
+{
+    struct client *client = client_allocate(edge);
+    struct error err;
+
+    (void)len;
+    client->edge = edge;
+    client->transport.io = (struct loop_io){.fd = fd, .on_event = client_on_event};
+    client->transport.can_write = true;
+    client->timer.on_timer = client_on_timer;
+    client->idle_since_us = loop_now_us(edge->loop);
+    list_init(&client->resume_node);
+    client_fields(client, address);
+    if (!peer_count(client, 1) || loop_io_start(edge->loop, &client->transport.io,
+                                                LOOP_READ | LOOP_WRITE | LOOP_EDGE, &err) != 0) {
+        close(fd);
+        list_init(&client->node);
+        list_push_back(&edge->free_clients, &client->node);
+        return NULL;
+    }
+    list_push_back(&edge->clients, &client->node);
+    edge->client_count++;
+    count_u32(&edge->counters->connections, edge->client_count);
+    client_set_deadline(client, edge_after_ms(edge, edge->settings.keepalive_timeout_ms));
+    return client;
+}
+
+void client_close(struct client *client, bool is_abort)
+{
+    struct edge *edge = client->edge;
+
+    if (client->state == CLIENT_CLOSED)
+        return;
+    if (client->request.state != REQUEST_NONE || client->state == CLIENT_TUNNEL) {
+        request_record(client);
+        if (client->request.upstream)
+            upstream_close(client->request.upstream);
+        request_release(client);
+    }
+    transport_close(&client->transport, is_abort);
+    loop_timer_stop(&client->timer);
+    block_release(client);
+    output_clear(&client->output);
+    client_output_release(client);
+    list_remove(&client->resume_node);
+    client->is_resumed = false;
+    (void)peer_count(client, -1);
+    list_remove(&client->node);
+    list_push_back(&edge->graveyard_clients, &client->node);
+    loop_defer(edge->loop, &edge->burial);
+    client_set_state(client, CLIENT_CLOSED);
+    edge->client_count--;
+    count_u32(&edge->counters->connections, edge->client_count);
+    edge_check_quit(edge);
+}
+
+void client_bury(struct edge *edge)
+{
+    list_each_safe (node, &edge->graveyard_clients) {
+        list_remove(node);
+        list_push_front(&edge->free_clients, node);
+    }
+}
+
+/* Make room: close the connections that have been waiting for a next request the longest. */
+void client_evict_idle(struct edge *edge, unsigned count)
+{
+    while (count--) {
+        struct client *oldest = NULL;
+
+        list_each (node, &edge->clients) {
+            struct client *client = container_of(node, struct client, node);
+
+            if (client->state == CLIENT_IDLE && !client->transport.can_read &&
+                (!oldest || client->idle_since_us < oldest->idle_since_us))
+                oldest = client;
+        }
+        if (!oldest)
+            return;
+        client_close(oldest, false);
+    }
+}
+
+/* The platform stops: who waits for nothing goes, who is being served gets "Connection: close". */
+void client_quit_all(struct edge *edge)
+{
+    list_each_safe (node, &edge->clients) {
+        struct client *client = container_of(node, struct client, node);
+
+        client->is_last = true;
+        if (client->state != CLIENT_IDLE)
+            continue;
+        client->transport.can_read = true; /* a request may have arrived this moment */
+        client_advance(client);
+        if (client->state == CLIENT_IDLE)
+            client_close(client, false);
+    }
+}

@@ -1,0 +1,391 @@
+/* edge_private.h - the objects of the edge and what its files ask of each other.
+ *
+ *   listener.c  accepts               request.c   what a request means: host, path, route
+ *   client.c    client connections    rewrite.c   header blocks for upstream and for the client
+ *   upstream.c  connections to instances, pools, retries
+ *   forward.c   bodies, both ways     endpoint.c  records of instances, balancing, drain reports
+ *   tunnel.c    after a 101           answer.c    answers of our own: error pages, files
+ *   table.c     the routing table     access.c    access records
+ *   path.c      host and path normalisation
+ *
+ * Who may close what: event handlers and timers are the only callers of client_advance, and a
+ * client or upstream that was closed stays readable memory until the end of the turn
+ * (edge.graveyard), so callers look at `state` after every call that can close.
+ */
+#ifndef EDGE_EDGE_PRIVATE_H
+#define EDGE_EDGE_PRIVATE_H
+
+#include "base/clock.h"
+#include "base/counters.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "edge/block_private.h"
+#include "edge/static.h"
+#include "edge/transport_private.h"
+#include "loop/channel.h"
+#include "net/http1.h"
+#include "net/snapshot.h"
+#include "os/socket.h"
+
+#define EDGE_LISTENERS_MAX     8u
+#define EDGE_MS                1000u /* microseconds */
+#define EDGE_CLIENT_FIELDS_MAX 160u
+#define EDGE_REQUEST_ID_MAX    128u
+
+/* ---- endpoints */
+
+struct endpoint {     /* one instance; lives as long as a table names it or a connection uses it */
+    struct list node; /* edge.endpoints */
+    struct edge *edge;
+    uint64_t instance;
+    struct counters_endpoint *counters; /* its slot, or `scratch` once its slot is not its own */
+    struct counters_endpoint scratch;
+    struct address address;
+    enum snapshot_endpoint_state state;
+    bool is_listed; /* in the present table */
+    uint32_t slot, weight;
+    uint32_t in_flight, tunnels, connections;
+    uint32_t drained_reported; /* bit i: PEER_DRAINED with is_tunnels = i went out for this table */
+    uint64_t ejected_until_us; /* refused lately: passed over while others are there */
+    struct list idle;          /* upstreams, most recently used first */
+    char *label, *name;        /* owned */
+    char address_text[ADDRESS_TEXT_SIZE];
+};
+
+/* ---- the routing table */
+
+struct service {
+    const struct snapshot_service *spec;
+    struct slice label;
+    struct endpoint **endpoints; /* proxied services */
+    uint32_t endpoint_count;
+    struct static_site *site; /* static services; NULL: its folder cannot be opened */
+};
+
+struct table { /* a compiled snapshot; requests in flight hold references */
+    unsigned references;
+    void *base;
+    size_t size;
+    struct snapshot snapshot;
+    struct service *services;
+    struct endpoint **endpoints; /* of all services, by index in the snapshot */
+};
+
+/* ---- upstream connections */
+
+#define UPSTREAM_STATES(X) X(CONNECTING) X(WAITING) X(ANSWERING) X(TUNNEL) X(IDLE) X(CLOSED)
+enum upstream_state {
+#define X(name) UPSTREAM_##name,
+    UPSTREAM_STATES(X)
+#undef X
+};
+
+struct upstream {
+    struct transport transport;
+    enum upstream_state state;
+    bool is_reused;       /* has answered a request before this one */
+    bool is_keepalive;    /* the present answer lets it go on */
+    bool is_write_failed; /* it stopped taking the request; an answer may still come */
+    bool has_bytes;       /* something of an answer has arrived */
+    bool is_answer_ended; /* all of it was queued for the client */
+    struct edge *edge;
+    struct endpoint *endpoint;
+    struct client *client; /* NULL while idle */
+    struct list node;      /* endpoint.idle, or edge.graveyard */
+    uint64_t expires_us;   /* idle */
+    uint64_t keepalive_us; /* how long it may idle */
+    struct block *block;   /* bytes[from, to) are not consumed */
+    size_t from, to;
+    struct http1_progress progress;
+    enum http1_body body; /* of the answer */
+    uint64_t body_left;
+    struct http1_chunked chunked;
+    struct output output; /* the request on its way */
+    char chunk_head[HTTP1_CHUNK_HEAD_MAX];
+};
+
+/* ---- requests */
+
+#define REQUEST_STATES(X) X(NONE) X(QUEUED) X(FORWARDED) X(LOCAL)
+enum request_state {
+#define X(name) REQUEST_##name,
+    REQUEST_STATES(X) /* QUEUED: wants an upstream now; FORWARDED: has one; LOCAL: we answer it */
+#undef X
+};
+
+enum request_page { REQUEST_PAGE_TEXT, REQUEST_PAGE_HTML, REQUEST_PAGE_JSON };
+
+struct request {
+    enum request_state state;
+    enum http1_method method;
+    enum http1_body body;
+    enum request_page page; /* what the client likes to read errors in */
+    uint8_t version_minor;
+    bool is_idempotent, is_upgrade, expects_continue;
+    bool is_body_read;      /* the whole request body left the client's socket */
+    bool is_body_ended;     /* ... and was queued for the upstream, end mark included */
+    bool is_body_discarded; /* the rest of the body is read and dropped */
+    bool is_replayable;     /* header block and all of the body so far are still in memory */
+    bool is_answer_begun;   /* a final status line was queued for the client */
+    bool is_answer_chunked;
+    bool is_fresh_wanted; /* a pooled connection died under it */
+    struct table *table;  /* a reference */
+    const struct snapshot_route *route;
+    const struct service *service;
+    struct upstream *upstream;
+    struct endpoint *endpoint; /* the last one tried: for the record; counted in its connections */
+    const struct endpoint *avoided; /* failed this request: take another if there is one */
+    unsigned attempts, refusals;
+    struct slice method_text, host,
+        path;           /* path: as routed, with query; all in the client's block */
+    size_t path_bytes;  /* of `path`, without query */
+    size_t strip_bytes; /* of `path`: what the route takes off its front */
+    struct slice id, accept;
+    char *kept;          /* owned copy of these texts, once the block is gone (tunnels) */
+    size_t body_at;      /* offset of the body in the client's block */
+    uint64_t body_bytes; /* Content-Length */
+    uint64_t body_left;  /* not consumed yet */
+    uint64_t body_seen;  /* consumed so far */
+    struct http1_chunked chunked;
+    struct block *head_block; /* the header block for the upstream */
+    size_t head_len;
+    uint64_t started_us, dispatched_us, answered_us;
+    uint64_t progress_bytes; /* towards the next extension of the deadline */
+    unsigned status;
+    uint64_t bytes_sent; /* of the answer's body */
+    const char *reason;  /* static text */
+    struct static_answer file;
+    uint64_t file_offset, file_left; /* of file.fd */
+    char id_text[33];
+};
+
+/* ---- client connections */
+
+#define CLIENT_STATES(X) X(IDLE) X(HEAD) X(REQUEST) X(TUNNEL) X(LINGER) X(CLOSED)
+enum client_state {
+#define X(name) CLIENT_##name,
+    CLIENT_STATES(X)
+#undef X
+};
+
+struct client {
+    struct transport transport;
+    enum client_state state;
+    bool is_last;    /* close after the present answer */
+    bool is_resumed; /* in edge.resumed */
+    uint16_t fields_len;
+    struct edge *edge;
+    uint64_t deadline_us;
+    struct loop_timer timer;
+    struct block *block; /* bytes[from, to) are not consumed; the header block stands before `from`
+                            while a request runs */
+    size_t from, to;
+    struct http1_progress progress;
+    struct output output;
+    struct block *output_block; /* header block of the answer, while it is being sent */
+    size_t output_len;
+    char chunk_head[HTTP1_CHUNK_HEAD_MAX];
+    struct request request;
+    uint64_t idle_since_us;
+    uint64_t lingered_bytes;
+    struct list node;        /* edge.clients, or edge.graveyard */
+    struct list resume_node; /* edge.resumed */
+    socklen_t peer_len;      /* of peer_key */
+    uint8_t peer_key[16];
+    uint16_t address_at, address_len;    /* the address within `fields` */
+    char fields[EDGE_CLIENT_FIELDS_MAX]; /* "X-Forwarded-For: …" and what else depends on the client
+                                            alone */
+};
+
+/* ---- the edge */
+
+struct listener {
+    struct loop_io io;
+    struct edge *edge;
+};
+
+struct edge {
+    struct loop *loop;
+    struct channel keeper, control;
+    bool has_control, is_quitting, is_ready;
+    unsigned index;
+    unsigned http_port;
+    struct listener listeners[EDGE_LISTENERS_MAX];
+    unsigned listener_count;
+    bool is_accepting;
+    struct table *table;               /* NULL: no snapshot yet */
+    struct snapshot_settings settings; /* with defaults in place */
+    struct http1_limits limits, upstream_limits;
+    struct counters *counters;
+    struct counters *own_counters; /* until the keeper's arrive */
+    struct static_cache *statics;
+    struct block_pool blocks;
+    struct list clients, graveyard_clients, graveyard_upstreams, endpoints, resumed;
+    struct list free_clients, free_upstreams;
+    struct loop_deferred resume_work, burial;
+    struct loop_timer expiry; /* of idle upstreams; runs while there are some */
+    struct loop_timer quit;
+    struct loop_timer accept_pause;
+    struct loop_signal terminate;
+    uint64_t retry_floor_second;
+    struct map *peers; /* connections by client address, when limited */
+    unsigned client_count, connection_limit;
+    unsigned requests_active;
+    uint32_t retry_fifths; /* the retry budget: a request earns one fifth of a retry */
+    unsigned idle_upstreams;
+    uint64_t random_state[2];
+    struct http1_head head; /* the block being looked at; never across turns */
+    uint64_t date_second;
+    uint64_t wall_offset_us; /* wall clock minus loop clock */
+    char date_field[48];     /* "Date: …CRLF" */
+    size_t date_field_len;
+    char log_second[CLOCK_TEXT_SIZE]; /* the second of the last access record as text */
+    uint64_t log_second_at;
+    char *access_bytes;
+    size_t access_len;
+    struct loop_io access_io;
+    bool is_access_waiting; /* the pipe is full */
+    struct loop_timer access_timer;
+    char scratch[64 * 1024]; /* for bytes that are read to be dropped */
+};
+
+/* edge.c */
+uint64_t edge_random(struct edge *edge);
+void edge_tick_date(struct edge *edge); /* bring Date and the wall clock up to date; cheap */
+void edge_report_drained(struct edge *edge, const struct endpoint *endpoint, bool is_tunnels);
+/* After a connection or request ended: quit when nothing is left to wait for. */
+void edge_check_quit(struct edge *edge);
+
+/* listener.c */
+MUST_USE int listener_add(struct edge *edge, int fd, struct error *err);
+void listener_start_all(struct edge *edge);
+void listener_stop_all(struct edge *edge);
+void listener_limits(struct edge *edge); /* after settings changed */
+
+/* client.c */
+struct client *client_new(struct edge *edge, int fd, const struct sockaddr_storage *address,
+                          socklen_t len);
+void client_close(struct client *client, bool is_abort);
+void client_set_state(struct client *client, enum client_state state);
+void client_set_deadline(struct client *client, uint64_t deadline_us);
+void client_advance(
+    struct client *client); /* do what can be done now; the client may be closed afterwards */
+void client_resume_later(struct client *client);
+void client_resume(struct client *client);
+void client_request_done(struct client *client); /* the answer is out */
+void client_linger(struct client *client); /* say goodbye, read what still comes, then close */
+void client_output_release(struct client *client);
+void client_bury(struct edge *edge);
+void client_quit_all(struct edge *edge);
+void client_evict_idle(struct edge *edge, unsigned count);
+
+/* request.c */
+void request_begin(
+    struct client *client); /* edge.head holds it; client.from is behind the header block */
+bool request_route(
+    struct client *client); /* by the present table; false: no route, request.route is NULL */
+void request_keep_texts(struct client *client); /* before the client's block goes */
+/* Give up on a request and its connection: nothing (more) is answered. */
+void request_abort(struct client *client, unsigned status, const char *reason);
+void request_touch(
+    struct client *client); /* something moved: a new deadline by what is waited for now */
+void request_timed_out(struct client *client);
+void request_record(struct client *client); /* counters and the access record */
+void request_release(struct client *client);
+bool request_skip_body(
+    struct client *client); /* drop a body that is here already; false: more would come */
+
+/* rewrite.c */
+void rewrite_request(struct client *client, const struct http1_head *head, struct slice via,
+                     uint64_t max_forwards);
+/* The answer's header block into client.output_block, queued. */
+void rewrite_response(struct client *client, const struct http1_head *head);
+void rewrite_interim(struct client *client, const struct http1_head *head);
+char *rewrite_own_fields(struct client *client,
+                         char *at); /* Date, Connection, X-Request-ID of answers made here */
+char *rewrite_u64(char *at, uint64_t value);
+char *rewrite_slice(char *at, struct slice s);
+#define EDGE_ADDED_MAX 4096u /* what rewriting may add to a header block */
+
+static inline void count_u64(uint64_t *counter, uint64_t change) /* the edge is the only writer */
+{
+    __atomic_store_n(counter, *counter + change, __ATOMIC_RELAXED);
+}
+
+static inline void count_u32(uint32_t *counter, uint32_t value)
+{
+    __atomic_store_n(counter, value, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t edge_after_ms(const struct edge *edge, uint32_t milliseconds)
+{
+    return loop_now_us(edge->loop) + (uint64_t)milliseconds * EDGE_MS;
+}
+
+/* upstream.c */
+void upstream_dispatch(struct client *client); /* QUEUED → FORWARDED, or answered with an error */
+void upstream_release(struct upstream *upstream); /* the answer is complete: pool or close */
+void upstream_close(struct upstream *upstream);
+/* The upstream of a request broke. Queue the request again or answer it. `reason` for the record.
+ */
+void upstream_failed(struct upstream *upstream, unsigned status, const char *reason);
+void upstream_timed_out(struct client *client);
+void upstream_set_state(struct upstream *upstream, enum upstream_state state);
+void upstream_expire_idle(struct edge *edge);
+void upstream_close_idle(struct endpoint *endpoint);
+void upstream_bury(struct edge *edge);
+
+/* forward.c */
+void forward_request(struct client *client);  /* client → upstream, as far as it goes */
+void forward_response(struct client *client); /* upstream → client, as far as it goes */
+void forward_discard(struct client *client);  /* read and drop the rest of a request body */
+
+/* tunnel.c */
+void tunnel_begin(struct client *client);
+void tunnel_move(struct client *client);
+
+/* answer.c */
+void answer_error(struct client *client, unsigned status, const char *reason);
+void answer_static(struct client *client);
+void answer_options(struct client *client); /* OPTIONS * and Max-Forwards: 0 */
+void answer_move(struct client *client);    /* go on sending a LOCAL answer */
+
+/* endpoint.c */
+struct endpoint *endpoint_find(struct edge *edge, uint64_t instance);
+struct endpoint *endpoint_new(struct edge *edge, const struct snapshot *snapshot,
+                              const struct snapshot_endpoint *spec);
+void endpoint_update(struct endpoint *endpoint, const struct snapshot *snapshot,
+                     const struct snapshot_endpoint *spec);
+void endpoint_unlist(struct endpoint *endpoint);
+void endpoint_hold(struct endpoint *endpoint);
+void endpoint_drop(
+    struct endpoint *endpoint); /* a connection or request lets go; frees what nobody names */
+void endpoint_in_flight(struct endpoint *endpoint, int change);
+void endpoint_tunnels(struct endpoint *endpoint, int change);
+void endpoint_check_drained(struct endpoint *endpoint);
+void endpoint_count_failure(struct endpoint *endpoint);
+struct endpoint *endpoint_pick(struct edge *edge, const struct service *service,
+                               const struct endpoint *avoided, bool is_tunnel);
+
+/* table.c */
+MUST_USE int table_open(struct edge *edge, int fd, struct table **ret_table, uint64_t *ret_version,
+                        struct error *err);
+void table_adopt(struct edge *edge, struct table *table); /* becomes the present one */
+struct table *table_ref(struct table *table);
+void table_unref(struct table *table); /* NULL allowed */
+
+/* access.c */
+void access_start(struct edge *edge, int fd);
+void access_append(struct edge *edge, const struct client *client);
+void access_flush(struct edge *edge);
+void access_stop(struct edge *edge);
+
+/* path.c */
+/* Normalise `path` (begins with '/', a query may follow) in place. out: the result (its end is
+ * where it was), and the length of the path part. NULL, or why it is refused. */
+const char *path_normalise(char *bytes, size_t len, struct slice *ret_path, size_t *ret_path_bytes);
+/* Lower case, no final dot of the name; in place. */
+struct slice host_normalise(struct slice host);
+struct slice host_name(struct slice host); /* without the port */
+
+#endif

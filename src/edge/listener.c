@@ -1,0 +1,117 @@
+/* listener.c - new connections: a few a turn, so that the edges share them and none starves those
+ * it has. */
+#include "base/map.h"
+#include "edge/edge_private.h"
+#include "os/file.h"
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+
+#define ACCEPT_PER_TURN 8u
+#define EVICT_COUNT     16u
+#define PAUSE_US        (100u * EDGE_MS)
+#define RESERVED_FDS    128u /* channels, pipes, files */
+#define PEERS_MAX       65536u
+
+static void on_pause_over(struct loop_timer *timer)
+{
+    struct edge *edge = container_of(timer, struct edge, accept_pause);
+
+    if (!edge->is_quitting)
+        listener_start_all(edge);
+}
+
+/* No descriptor is left and nobody idle to take one from: leave the rest to the backlog and the
+ * other edges. */
+static void listener_pause(struct edge *edge)
+{
+    listener_stop_all(edge);
+    edge->accept_pause.on_timer = on_pause_over;
+    loop_timer_start_in(edge->loop, &edge->accept_pause, PAUSE_US);
+}
+
+static bool listener_make_room(struct edge *edge)
+{
+    unsigned before = edge->client_count;
+
+    client_evict_idle(edge, EVICT_COUNT);
+    if (edge->client_count < before)
+        return true;
+    log_warning("%u connections are open and none is idle: not accepting for a moment", before);
+    listener_pause(edge);
+    return false;
+}
+
+static void listener_on_event(struct loop_io *io, unsigned events)
+{
+    struct edge *edge = container_of(io, struct listener, io)->edge;
+    struct sockaddr_storage address;
+
+    (void)events;
+    for (unsigned i = 0; i < ACCEPT_PER_TURN; i++) {
+        socklen_t len = sizeof(address);
+        int fd;
+
+        if (edge->client_count >= edge->connection_limit && !listener_make_room(edge))
+            return;
+        fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            (void)client_new(edge, fd, &address, len);
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            (void)listener_make_room(edge);
+            return;
+        }
+        if (errno != EINTR && errno != ECONNABORTED)
+            return;
+    }
+}
+
+int listener_add(struct edge *edge, int fd, struct error *err)
+{
+    struct listener *listener = &edge->listeners[edge->listener_count];
+
+    if (edge->listener_count == EDGE_LISTENERS_MAX)
+        return error_set(err, ERR_LIMIT, "more than %u listeners", EDGE_LISTENERS_MAX);
+    /* Accepted sockets inherit this on Linux; sockets of unix listeners have no such option. */
+    if (socket_set_nodelay(fd) != 0)
+        log_debug("listener %d is not TCP", fd);
+    listener->edge = edge;
+    listener->io = (struct loop_io){.fd = fd, .on_event = listener_on_event};
+    edge->listener_count++;
+    return 0;
+}
+
+void listener_start_all(struct edge *edge)
+{
+    edge->is_accepting = true;
+    for (unsigned i = 0; i < edge->listener_count; i++) {
+        struct error err = {0};
+
+        if (!edge->listeners[i].io.loop && loop_io_start(edge->loop, &edge->listeners[i].io,
+                                                         LOOP_READ | LOOP_EXCLUSIVE, &err) != 0)
+            log_failure(&err, "unable to accept connections");
+    }
+}
+
+void listener_stop_all(struct edge *edge)
+{
+    edge->is_accepting = false;
+    for (unsigned i = 0; i < edge->listener_count; i++)
+        loop_io_stop(&edge->listeners[i].io);
+}
+
+void listener_limits(struct edge *edge)
+{
+    struct rlimit limit = {.rlim_cur = 1024};
+    uint64_t descriptors;
+
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    descriptors = limit.rlim_cur > 2 * RESERVED_FDS ? limit.rlim_cur - RESERVED_FDS : RESERVED_FDS;
+    /* Every client may need an upstream of its own. */
+    edge->connection_limit = (unsigned)MIN(descriptors / 2, (uint64_t)1000000);
+    if (edge->settings.connection_limit)
+        edge->connection_limit = MIN(edge->connection_limit, edge->settings.connection_limit);
+    if (edge->settings.connection_limit_per_client && !edge->peers)
+        edge->peers = map_new(PEERS_MAX);
+}
