@@ -1,14 +1,14 @@
-/* logd.h - the log role: keeps every line of every unit and every access record, and finds them again.
- *
- * Design: docs/design/logd.md
- */
+/* logd.h - the log role: takes every line that units print and edges report, stores it, and finds
+ * it again. Design: docs/design/logd.md. */
 #ifndef LOGD_LOGD_H
 #define LOGD_LOGD_H
 
-#include "base/compiler.h"
+#include "logd/settings.h"
 
-/* Run as logd: fd 3 is the channel to the keeper (base/keeper_protocol.h). Returns the process's exit status: 0 after KEEPER_QUIT, 1 when
- * the keeper is gone or the start failed (logged). */
+/* Run the role on KEEPER_CHANNEL_FD until the keeper says QUIT or goes away. Returns the exit
+ * status. */
 int logd_main(void);
+/* The same with other limits; for tests. */
+int logd_run(int keeper_fd, const struct logd_settings *settings);
 
 #endif

@@ -1,0 +1,53 @@
+/* ingest_private.h - a stream, as stream.c (bytes to records) and ingest.c (when) share it. */
+#ifndef LOGD_INGEST_PRIVATE_H
+#define LOGD_INGEST_PRIVATE_H
+
+#include "logd/ingest.h"
+
+struct stream {
+    struct ingest *ingest;
+    struct loop_io io; /* fd -1 once the end of the pipe was reached */
+    struct loop_timer partial_timer;
+    struct list touched_node, rest_node, backlog_node;
+    struct spool spool;
+    /* Logical offsets: stored <= consumed <= scanned or 0 <= spool.end */
+    uint64_t stored;                 /* in written blocks */
+    uint64_t consumed;               /* in records, the open block's included */
+    uint64_t scanned;                /* no line ends between consumed and here */
+    uint64_t told_lines, told_bytes; /* of what was dropped, in gap records */
+    uint64_t stored_told_lines, stored_told_bytes;
+    uint64_t told_at_us;
+    uint64_t recovered_end,
+        recovered_us;    /* bytes of the last run, and when they came at the latest */
+    uint64_t renewed_at; /* offset in the spool file below which it was punched */
+    uint64_t active_us;
+    uint64_t last_seal;        /* ingest->seal_count when it was last stored; 0: never had a byte */
+    uint64_t label_generation; /* of the builder that label_index belongs to */
+    uint16_t label_index;
+    bool is_at_end, is_dropping, is_flushing;
+    bool is_orphan;                   /* nobody waits to hear that it is done */
+    char access_label[LABEL_LEN_MAX]; /* the one of label_index, on access streams */
+    size_t access_label_len;
+};
+
+static inline bool stream_has_gap(const struct stream *stream)
+{
+    return stream->spool.dropped_bytes != stream->told_bytes;
+}
+
+/* ---- stream.c */
+
+/* Empty the pipe into the spool, within a turn's share. Returns the bytes taken or dropped; sets
+ * is_at_end. */
+size_t stream_fill(struct stream *stream);
+/* Turn up to about `quota` spooled bytes into records. True: there are more to be had now. */
+bool stream_consume(struct stream *stream, size_t quota);
+
+/* ---- ingest.c */
+
+/* Give the open block its place. On failure the ingest is stalled. */
+MUST_USE int ingest_begin_block(struct ingest *ingest);
+/* Stop making records and try again in a second. */
+void ingest_stall(struct ingest *ingest, const struct error *err);
+
+#endif
