@@ -12,10 +12,11 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "os/file.h"
+#include "os/proc.h"
 #include "os/socket.h"
 #include "os/users.h"
 
-#define LOCK_WAIT_US     (3u * 1000000u)
+#define LOCK_WAIT_US     (10u * 1000000u)
 #define LEFTOVER_MS      10000u
 #define LISTEN_BACKLOG   4096
 #define DESCRIPTOR_FLOOR 10
@@ -100,36 +101,43 @@ static int users_open(struct keeper *keeper, struct error *err)
     return code;
 }
 
-static int lock_failed(const char *path, struct error *err)
+/* Whose number stands in the lock file; 0: unreadable. */
+static pid_t lock_holder(const char *path)
 {
     struct buf content = BUF_INIT(64);
-    int code;
+    pid_t pid = 0;
 
-    if (file_read(path, 63, &content, NULL) < 0)
-        buf_clear(&content);
-    code = error_set(err, ERR_CONFLICT, "another platform (pid %.20s) has this state folder",
-                     content.len ? content.ptr : "unknown");
+    if (file_read(path, 63, &content, NULL) == 0 && content.len)
+        pid = (pid_t)strtol(content.ptr, NULL, 10);
     buf_done(&content);
-    (void)error_hint(err, "stop it, or use another folder with --state DIR");
-    return code;
+    return pid;
 }
 
-/* The guard of a platform that was just killed has the lock until it has cleared away the remains.
- */
+static int lock_path(const struct keeper *keeper, char path[PATH_MAX], struct error *err)
+{
+    if (snprintf(path, PATH_MAX, "%s/lock", keeper->options->state_directory) < PATH_MAX)
+        return 0;
+    return error_set(err, ERR_INVALID, "the path of the state folder is too long");
+}
+
 static int lock_take(struct keeper *keeper, struct error *err)
 {
     uint64_t end_us = clock_monotonic_us() + LOCK_WAIT_US;
     char path[PATH_MAX], pid[32];
-    int code;
+    int code = lock_path(keeper, path, err);
 
-    if (snprintf(path, sizeof path, "%s/lock", keeper->options->state_directory) >=
-        (int)sizeof path)
-        return error_set(err, ERR_INVALID, "the path of the state folder is too long");
-    while ((code = file_lock(path, &keeper->lock_fd, err)) == ERR_CONFLICT &&
-           clock_monotonic_us() < end_us)
-        (void)usleep(20000);
-    if (code == ERR_CONFLICT)
-        return lock_failed(path, err);
+    if (code < 0)
+        return code;
+    while ((code = file_lock(path, &keeper->lock_fd, err)) == ERR_CONFLICT) {
+        pid_t holder = lock_holder(path);
+
+        if ((holder > 0 && proc_is_alive(holder)) || clock_monotonic_us() >= end_us) {
+            error_set(err, ERR_CONFLICT, "another platform (pid %d) has the state folder '%s'",
+                      (int)holder, keeper->options->state_directory);
+            return error_hint(err, "stop it, or use another folder with --state DIR");
+        }
+        (void)usleep(10000); /* it was killed, and its guard clears away the remains */
+    }
     if (code < 0)
         return code;
     (void)snprintf(pid, sizeof pid, "%d", (int)getpid());

@@ -38,7 +38,8 @@ int users_find(const char *name, uid_t *ret_uid, gid_t *ret_gid, struct error *e
 static bool run(const char *const *argv)
 {
     static const char *const environment[] = {
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", NULL};
+        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
+        "SYSTEMD_LOG_LEVEL=warning", NULL};
     struct pollfd watch = {.events = POLLIN};
     pid_t pid = fork();
     int status = 0;
