@@ -211,6 +211,24 @@ static struct node *alias_node(struct reader *reader, unsigned depth)
     return NULL;
 }
 
+/* By escapes ("\x7f") a text can hold characters that YAML and JSON do not both take as they are; a
+ * manifest must be the same in both. NUL would also end it early. */
+static bool text_is_readable(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.ptr[i],
+                      next = i + 1 < text.len ? (unsigned char)text.ptr[i + 1] : 0;
+        bool is_c1 = c == 0xc2 && next < 0xa0 && next != 0x85;
+        bool is_mark =
+            c == 0xef && (slice_starts_with(slice_sub(text, i, 3), SLICE("\xef\xbb\xbf")) ||
+                          slice_starts_with(slice_sub(text, i, 3), SLICE("\xef\xbf\xbe")) ||
+                          slice_starts_with(slice_sub(text, i, 3), SLICE("\xef\xbf\xbf")));
+        if (c == 0 || c == 0x7f || is_c1 || is_mark)
+            return false;
+    }
+    return true;
+}
+
 static struct node *scalar_node(struct reader *reader)
 {
     struct position at = position_of(reader, reader->event.start_mark);
@@ -221,8 +239,9 @@ static struct node *scalar_node(struct reader *reader)
     check_tag(reader, tag);
     if (!node)
         return NULL;
-    if (slice_find_byte(value, '\0') >= 0) {
-        REPORT(reader, at, NULL, "a text cannot hold the character NUL");
+    if (!text_is_readable(value)) {
+        REPORT(reader, at, NULL,
+               "a text cannot hold NUL, DEL or other characters that nobody can see");
         value = (struct slice){"", 0};
     }
     bool is_text = tag && strcmp((const char *)tag, YAML_STR_TAG) == 0;
