@@ -191,8 +191,7 @@ const char *command_option(const struct command *command, const char *long_name)
 {
     const struct operation_option *option =
         operation_option_find(command->verb->name, slice_from(long_name), 0);
-    assert(option);
-    return command->options[option - operation_options];
+    return option ? command->options[option - operation_options] : NULL;
 }
 
 const char *command_argument(const struct command *command, size_t index)

@@ -27,7 +27,7 @@ struct command {
 
 /* Split argv by the table. ERR_USAGE with a suggestion. */
 MUST_USE int command_parse(struct command *command, int argc, char *const *argv, struct error *err);
-/* Value of an option of the command's verb; NULL: not given. */
+/* Value of an option; NULL: not given, or the verb has no such option. */
 const char *command_option(const struct command *command, const char *long_name);
 const char *command_argument(const struct command *command, size_t index); /* NULL: not given */
 /* Fewest and most arguments that a usage text allows; SIZE_MAX: any number. */
@@ -140,9 +140,9 @@ MUST_USE int source_send(struct command *command, const char *directory,
  * Ctrl-C ended the watching, not the deploy. */
 MUST_USE int deploy_watch(struct command *command, const struct deploy_ticket *ticket,
                           bool *ret_is_interrupted, struct error *err);
-/* Deploy a folder: validate, create, send, watch. Returns the exit status. */
-int deploy_folder(struct command *command, const char *directory, bool is_detached,
-                  const struct manifest **ret_manifest);
+/* Deploy a folder whose manifest was checked: create, send, watch. Returns the exit status. */
+int deploy_folder(struct command *command, const char *directory, const struct manifest *manifest,
+                  bool is_detached);
 /* Load and print all findings. Returns 0 or an error that is printed already. */
 MUST_USE int manifest_check(struct command *command, const char *directory,
                             struct manifest **ret_manifest);

@@ -390,8 +390,9 @@ int verb_version(struct command *command)
     struct call call = {.method = "GET", .target = "/v1/version", .is_repeatable = true};
     struct json *answer;
     const char *platform = NULL;
+    struct error err = {0};
     if (platform_is_there(command->state_directory) &&
-        platform_call_json(command, &call, NULL, &answer, NULL) == 0)
+        platform_call_json(command, &call, NULL, &answer, &err) == 0)
         platform = json_get_text(answer, "version", NULL);
     if (command_option(command, "json")) {
         struct buf text = BUF_INIT(4096);
