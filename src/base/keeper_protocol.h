@@ -136,7 +136,7 @@ struct keeper_table_end {
     struct keeper_header header;
 };
 
-/* strings: text ("" on success) */
+/* strings: text ("" on success), hint ("" when there is none) */
 struct keeper_reply {
     struct keeper_header header;
     int32_t code; /* 0 or an enum error_code */

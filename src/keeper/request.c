@@ -154,13 +154,13 @@ void request_reply(struct keeper *keeper, uint64_t control_life, uint32_t reques
     struct role *control = role_find(keeper, KEEPER_ROLE_CONTROL, 0);
     struct keeper_reply message = {.header = {.type = KEEPER_REPLY, .request = request},
                                    .code = err ? err->code : 0};
+    bool is_failed = err && err->code;
     char text[KEEPER_TEXT_MAX];
-    const char *strings[] = {text};
+    const char *strings[] = {text, is_failed ? err->hint : ""};
 
     /* A number of an earlier control means nothing to this one; and 0 asks for no reply. */
     if (!control || control->life != control_life || !request)
         return;
-    (void)snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1,
-                   err && err->code ? err->text : "");
-    role_post(control, &message, sizeof message, strings, 1, -1);
+    (void)snprintf(text, sizeof text, "%.*s", (int)sizeof text - 1, is_failed ? err->text : "");
+    role_post(control, &message, sizeof message, strings, ARRAY_LEN(strings), -1);
 }

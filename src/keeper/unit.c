@@ -29,6 +29,7 @@
 #define SWEEP_DEADLINE_US (30u * 1000000u)
 #define GRACE_MAX_MS      (24u * 3600u * 1000u)
 #define PIPE_BYTES        (1024 * 1024)
+#define PIPE_BYTES_USER   (256 * 1024)
 #define NOFILE_DEFAULT    65536u
 
 static const char *const state_names[UNIT_STATE_COUNT] = {
@@ -465,7 +466,9 @@ static int output_open(struct unit *unit, const struct message_spawn *spawn,
         return error_errno(err, errno, "unable to make an output pipe");
     reader = ends[0];
     writer = ends[1];
-    (void)fcntl(writer, F_SETPIPE_SZ, PIPE_BYTES); /* beyond the user's share: the standard size */
+    /* The pipes of one user together may take 64 MiB; then every new one of his shrinks to a page.
+     */
+    (void)fcntl(writer, F_SETPIPE_SZ, unit->keeper->policy.is_root ? PIPE_BYTES : PIPE_BYTES_USER);
     if (fd_set_nonblocking(reader, true) < 0)
         return error_errno(err, errno, "unable to make a pipe non-blocking");
     code =

@@ -211,6 +211,21 @@ int harness_start_refused(struct harness *harness, char *text, size_t size)
     return err.code;
 }
 
+void harness_accept(struct harness *harness)
+{
+    struct puppet puppet = {.string = -1, .channel = -1};
+    struct puppet *place;
+
+    puppet_accept_any(harness, &puppet);
+    place = strstr(puppet.title, "logd") ? &harness->logd
+            : strstr(puppet.title, "control")
+                ? &harness->control
+                : &harness->edges[puppet.title[strlen(puppet.title) - 1] - '1'];
+    fd_close(place->string);
+    fd_close(place->channel);
+    *place = puppet;
+}
+
 void harness_start(struct harness *harness)
 {
     struct keeper_ready ready = {.header = {.type = KEEPER_READY}};
@@ -221,19 +236,8 @@ void harness_start(struct harness *harness)
     if (pid == 0)
         keeper_main(harness);
     harness->keeper = pid;
-    for (unsigned i = 0; i < 2 + HARNESS_EDGES; i++) {
-        struct puppet puppet = {.string = -1, .channel = -1};
-        struct puppet *place;
-
-        puppet_accept_any(harness, &puppet);
-        place = strstr(puppet.title, "logd") ? &harness->logd
-                : strstr(puppet.title, "control")
-                    ? &harness->control
-                    : &harness->edges[puppet.title[strlen(puppet.title) - 1] - '1'];
-        fd_close(place->string);
-        fd_close(place->channel);
-        *place = puppet;
-    }
+    for (unsigned i = 0; i < 2 + HARNESS_EDGES; i++)
+        harness_accept(harness);
     puppet_receive(&harness->control, KEEPER_HELLO, &received);
     memcpy(&harness->hello, received.bytes, sizeof harness->hello);
     puppet_send(&harness->control, &ready, sizeof ready, -1);
@@ -244,6 +248,17 @@ void harness_start(struct harness *harness)
 static void puppet_init(struct puppet *puppet)
 {
     *puppet = (struct puppet){.string = -1, .channel = -1};
+}
+
+static void notify_open(struct harness *harness)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", harness->folder);
+    harness->notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(harness->notify, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(chmod(address.sun_path, 0777), 0);
+    assert_int_equal(setenv("NOTIFY_SOCKET", address.sun_path, 1), 0);
 }
 
 void harness_open(struct harness *harness, enum harness_mode mode)
@@ -265,6 +280,7 @@ void harness_open(struct harness *harness, enum harness_mode mode)
     assert_int_equal(listen(harness->listener, 16), 0);
     assert_int_equal(chmod(harness->socket, 0777), 0);
     assert_int_equal(setenv(SOCKET_VARIABLE, harness->socket, 1), 0);
+    notify_open(harness);
     harness_start(harness);
 }
 
@@ -320,6 +336,7 @@ void harness_close(struct harness *harness)
     for (unsigned i = 0; i < HARNESS_EDGES; i++)
         puppet_close(&harness->edges[i]);
     fd_close(harness->listener);
+    fd_close(harness->notify);
     if (directory_remove_tree(harness->folder, &err) < 0)
         fail_msg("%s", err.text);
 }

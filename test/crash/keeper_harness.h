@@ -32,6 +32,7 @@ struct harness {
     char state[96];
     char socket[96];
     int listener;
+    int notify; /* what the service manager would hear */
     pid_t keeper;
     struct puppet control, logd, edges[HARNESS_EDGES];
     struct keeper_hello hello; /* of control's first life */
@@ -61,6 +62,8 @@ int harness_quit(
     struct harness *harness); /* SIGTERM, puppets end when told to; the keeper's wait status */
 int harness_wait_keeper(struct harness *harness);
 
+/* The next role that reports itself takes its place in the harness. */
+void harness_accept(struct harness *harness);
 /* The next role that reports itself must be `title`; it replaces what *puppet held. */
 void puppet_accept(struct harness *harness, const char *title, struct puppet *puppet);
 void puppet_end(struct puppet *puppet, unsigned char status);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -20,8 +21,73 @@
 #include "base/counters.h"
 #include "os/cgroup.h"
 #include "os/file.h"
+#include "os/proc.h"
 
 static struct harness harness;
+
+/* ---- the platform */
+
+static void assert_datagram(const char *text)
+{
+    char datagram[256] = "";
+    struct pollfd watch = {.fd = harness.notify, .events = POLLIN};
+
+    assert_int_equal(poll(&watch, 1, HARNESS_WAIT_MS), 1);
+    assert_true(recv(harness.notify, datagram, sizeof datagram - 1, 0) > 0);
+    if (!strstr(datagram, text))
+        fail_msg("'%s' is not in '%s'", text, datagram);
+}
+
+static void the_service_manager_hears_of_ready_and_stopping(void **state)
+{
+    (void)state;
+    assert_datagram("READY=1"); /* control and both edges said so; logd never did */
+    assert_int_equal(kill(harness.keeper, SIGHUP), 0); /* a closed terminal */
+    assert_int_equal(kill(harness.keeper, SIGUSR1), 0);
+    assert_int_equal(harness_quit(&harness), 0);
+    assert_datagram("STOPPING=1");
+}
+
+static void the_chosen_port_is_told_and_answers(void **state)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)harness.hello.http_port),
+                                  .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)state;
+    assert_true(harness.hello.http_port > 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    fd_close(fd);
+    for (unsigned i = 0; i < HARNESS_EDGES; i++)
+        puppet_kill(&harness.edges[i]);
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address),
+                     0); /* the keeper holds it open */
+    fd_close(fd);
+    for (unsigned i = 0; i < HARNESS_EDGES; i++)
+        harness_accept(&harness);
+}
+
+static void a_killed_guard_is_replaced(void **state)
+{
+    pid_t children[64];
+    size_t count = proc_children(harness.keeper, children, ARRAY_LEN(children));
+    pid_t guard = 0;
+
+    (void)state;
+    for (size_t i = 0; i < count; i++) {
+        if (children[i] != harness.control.pid && children[i] != harness.logd.pid &&
+            children[i] != harness.edges[0].pid && children[i] != harness.edges[1].pid)
+            guard = children[i];
+    }
+    assert_true(guard > 0);
+    assert_int_equal(count, 3 + HARNESS_EDGES);
+    assert_int_equal(kill(guard, SIGKILL), 0);
+    (void)usleep(100000);
+    assert_int_equal(proc_children(harness.keeper, children, ARRAY_LEN(children)), count);
+    assert_false(harness_is_alive(guard));
+}
 
 /* ---- units */
 
@@ -737,6 +803,9 @@ static int teardown(void **state)
 }
 
 #define TESTS(X)                                                                                   \
+    X(the_service_manager_hears_of_ready_and_stopping)                                             \
+    X(the_chosen_port_is_told_and_answers)                                                         \
+    X(a_killed_guard_is_replaced)                                                                  \
     X(a_unit_runs_and_its_output_and_exit_are_told)                                                \
     X(a_program_that_does_not_exist_is_refused_at_once)                                            \
     X(a_unit_has_only_the_descriptors_that_it_was_given)                                           \
