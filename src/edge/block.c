@@ -1,5 +1,6 @@
 /* block.c - see block_private.h. */
 #include "edge/block_private.h"
+#include <malloc.h>
 #include <stdlib.h>
 
 struct block *block_take(struct block_pool *pool)
@@ -28,6 +29,12 @@ void block_give(struct block_pool *pool, struct block *block)
     block->next = pool->free;
     pool->free = block;
     pool->free_count++;
+}
+
+void block_pool_trim(struct block_pool *pool)
+{
+    block_pool_done(pool);
+    (void)malloc_trim(0);
 }
 
 void block_pool_done(struct block_pool *pool)

@@ -25,6 +25,8 @@ struct block_pool {
 
 struct block *block_take(struct block_pool *pool); /* aborts when the system has no memory */
 void block_give(struct block_pool *pool, struct block *block);
+/* Give the system back what a peak of traffic took: for quiet moments, it walks the whole heap. */
+void block_pool_trim(struct block_pool *pool);
 void block_pool_done(struct block_pool *pool);
 
 #endif

@@ -88,6 +88,8 @@ static void on_expiry(struct loop_timer *timer)
     upstream_expire_idle(edge);
     if (edge->idle_upstreams)
         loop_timer_start_in(edge->loop, timer, EXPIRY_STEP_US);
+    else
+        block_pool_trim(&edge->blocks); /* nothing was forwarded for a while */
 }
 
 /* Close what has idled too long. The newest stand first, so the walk begins at the end of each
