@@ -141,6 +141,17 @@ static void resolve_ready(const struct service_check *it)
 
 /* ---- environment */
 
+static const char *databases_listed(const struct check *check)
+{
+    struct buf text = BUF_INIT(160);
+    buf_append_text(&text, check->manifest->database_count == 1 ? "there is only " : "there are ");
+    for (size_t i = 0; i < check->manifest->database_count; i++)
+        buf_printf(&text, "%s'%s'", i ? ", " : "", check->manifest->databases[i].name);
+    const char *copy = arena_text(check->arena, buf_text(&text));
+    buf_done(&text);
+    return copy;
+}
+
 static void check_reference(const struct service_check *it,
                             const struct manifest_environment *variable, const struct node *node)
 {
@@ -159,6 +170,8 @@ static void check_reference(const struct service_check *it,
     }
     if (!manifest_database_find(check->manifest, name_text)) {
         const char *nearest = suggest_item(check, name_text, false, true, suggestion);
+        if (!nearest && check->manifest->database_count) /* a short name is near to nothing */
+            nearest = databases_listed(check);
         report(check, FINDING_ERROR, at, path, nearest ? nearest : "declare it under 'databases'",
                "there is no database '%s'", name_text);
         return;
