@@ -218,7 +218,7 @@ void unit_leader_ended(struct unit *unit); /* before it is reaped */
 void unit_leader_reaped(struct unit *unit, int wait_status, const struct rusage *usage);
 void units_sweep(
     struct keeper *keeper); /* some child ended: whoever waits for leftovers looks again */
-void units_stop_all(struct keeper *keeper, int signal, uint64_t grace_ms);
+void units_stop_all(struct keeper *keeper, int number, uint64_t grace_ms);
 size_t units_running(const struct keeper *keeper);
 void unit_describe(const struct unit *unit, struct role *to); /* UNIT */
 const char *unit_state_name(enum unit_state state);

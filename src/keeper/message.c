@@ -42,6 +42,12 @@ static bool is_unit_user(const struct keeper_policy *policy, uid_t uid)
     return uid >= policy->unit_uid_first && uid - policy->unit_uid_first < policy->unit_uid_count;
 }
 
+/* Control knows its uid only, and says it for both. */
+static gid_t group_of(const struct keeper_policy *policy, uid_t uid, gid_t gid)
+{
+    return uid == policy->control_uid && gid == uid ? policy->control_gid : gid;
+}
+
 static int check_user(const struct keeper_policy *policy, const struct keeper_spawn *spawn,
                       struct error *err)
 {
@@ -104,6 +110,7 @@ int message_read_spawn(const void *message, size_t len, const struct keeper_poli
         return error_set(err, ERR_INVALID, "%u environment variables are more than %u",
                          spawn->fixed.envc, KEEPER_ENVIRONMENT_MAX);
     spawn->is_self = spawn->fixed.flags & KEEPER_SPAWN_SELF;
+    spawn->fixed.gid = group_of(policy, spawn->fixed.uid, spawn->fixed.gid);
     spawn->tag = read_string(message, len, &cursor, KEEPER_TEXT_MAX);
     spawn->label = spawn->tag ? read_string(message, len, &cursor, KEEPER_TEXT_MAX) : NULL;
     spawn->working_directory = spawn->label ? read_string(message, len, &cursor, SIZE_MAX) : NULL;
@@ -190,13 +197,14 @@ int message_read_directory(const void *message, size_t len, const struct keeper_
         return error_set(err, ERR_INVALID, "the mode 0%o has special bits", directory.fixed.mode);
     if (policy->is_root) {
         uid_t uid = directory.fixed.uid;
-        gid_t gid = directory.fixed.gid;
+        gid_t gid = group_of(policy, uid, directory.fixed.gid);
 
         if (!is_unit_user(policy, uid) && uid != policy->control_uid)
             return error_set(err, ERR_PERMISSION, "no folder may belong to user %u", uid);
         if (!is_unit_user(policy, gid) && gid != policy->control_gid && gid != policy->edge_gid)
             return error_set(err, ERR_PERMISSION, "no folder may belong to group %u", gid);
     }
+    directory.fixed.gid = group_of(policy, directory.fixed.uid, directory.fixed.gid);
     *ret_directory = directory;
     return 0;
 }

@@ -309,14 +309,14 @@ static int edge_prepare(struct role *role, struct error *err)
     struct keeper *keeper = role->keeper;
     CLEANUP(fd_closep) int reader = -1;
     struct counters *counters;
-    size_t size;
-    void *base;
+    size_t size = 0;
+    void *base = NULL;
     int ends[2];
     int code = memory_shared("slipway counters", sizeof(struct counters), &role->counters_fd, err);
 
     if (code == 0)
         code = memory_map(role->counters_fd, true, false, &base, &size, err);
-    if (code < 0)
+    if (code != 0)
         return code;
     counters = base;
     counters->magic = COUNTERS_MAGIC;

@@ -124,6 +124,19 @@ static void users_outside_the_pool_are_refused_as_root_and_ignored_else(void **s
     assert_int_equal(read_spawn(&spawn, &root), ERR_PERMISSION);
 }
 
+static void control_names_itself_by_its_uid_alone(void **state)
+{
+    struct keeper_policy policy = root;
+    struct keeper_spawn spawn = plain();
+
+    (void)state;
+    policy.control_gid = 555;
+    spawn.uid = spawn.gid = 800;
+    spawn.flags = KEEPER_SPAWN_SELF;
+    assert_int_equal(read_spawn(&spawn, &policy), 0);
+    assert_int_equal(parsed.fixed.gid, 555);
+}
+
 static void the_working_directory_is_absolute(void **state)
 {
     struct keeper_spawn spawn = plain();
@@ -257,6 +270,7 @@ int main(void)
         cmocka_unit_test(every_shorter_message_is_refused),
         cmocka_unit_test(counts_flags_and_numbers_out_of_range_are_refused),
         cmocka_unit_test(users_outside_the_pool_are_refused_as_root_and_ignored_else),
+        cmocka_unit_test(control_names_itself_by_its_uid_alone),
         cmocka_unit_test(the_working_directory_is_absolute),
         cmocka_unit_test(the_marker_of_the_keeper_cannot_be_forged),
         cmocka_unit_test(variables_without_a_name_are_refused),
