@@ -13,32 +13,52 @@ static int hex_value(char digit)
     return digit >= 'A' && digit <= 'F' ? digit - 'A' + 10 : -1;
 }
 
-/* Percent-decode into the arena. Control characters and, in paths, an encoded '/' are refused: no
- * name here has them, and they would let one path look like another. NULL: refused. */
+/* Take the next byte of percent-encoded text. Control characters and, in paths, an encoded '/' are
+ * refused: no name here has them, and they would let one path look like another. -1: refused. */
+static int decode_byte(struct slice *rest, bool is_query)
+{
+    char byte = rest->ptr[0];
+    size_t len = 1;
+    if (byte == '%') {
+        int high = rest->len > 2 ? hex_value(rest->ptr[1]) : -1;
+        int low = rest->len > 2 ? hex_value(rest->ptr[2]) : -1;
+        if (high < 0 || low < 0)
+            return -1;
+        byte = (char)(high * 16 + low);
+        len = 3;
+        if (!is_query && byte == '/')
+            return -1;
+    } else if (is_query && byte == '+') {
+        byte = ' ';
+    }
+    if ((unsigned char)byte < 0x20 || byte == 0x7f)
+        return -1;
+    *rest = slice_sub(*rest, len, rest->len);
+    return (unsigned char)byte;
+}
+
+/* Percent-decode into the arena. NULL: refused. */
 static const char *decode(struct arena *arena, struct slice text, bool is_query)
 {
     char *to = arena_try(arena, text.len + 1), *start = to;
     if (!to)
         return NULL;
-    for (size_t i = 0; i < text.len; i++) {
-        char byte = text.ptr[i];
-        if (byte == '%') {
-            int high = i + 2 < text.len ? hex_value(text.ptr[i + 1]) : -1;
-            int low = i + 2 < text.len ? hex_value(text.ptr[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return NULL;
-            byte = (char)(high * 16 + low);
-            i += 2;
-            if (!is_query && byte == '/')
-                return NULL;
-        } else if (is_query && byte == '+') {
-            byte = ' ';
-        }
-        if ((unsigned char)byte < 0x20 || byte == 0x7f)
+    while (text.len) {
+        int byte = decode_byte(&text, is_query);
+        if (byte < 0)
             return NULL;
-        *to++ = byte;
+        *to++ = (char)byte;
     }
     return start;
+}
+
+/* Whether `text` decodes to `name`; without a copy, as a query may have thousands of names. */
+static bool decodes_to(struct slice text, const char *name)
+{
+    while (text.len && *name)
+        if (decode_byte(&text, true) != (unsigned char)*name++)
+            return false;
+    return text.len == 0 && *name == '\0';
 }
 
 /* Answer a message that the parser refuses, and close. */
@@ -218,8 +238,7 @@ const char *http_exchange_query(struct http_exchange *exchange, const char *name
     while (rest.len) {
         struct slice value = slice_cut(&rest, '&');
         struct slice key = slice_cut(&value, '=');
-        const char *decoded = decode(exchange->arena, key, true);
-        if (decoded && strcmp(decoded, name) == 0)
+        if (decodes_to(key, name))
             return decode(exchange->arena, value, true);
     }
     return NULL;

@@ -166,6 +166,11 @@ void connection_go_on(struct http_exchange *exchange)
     }
     if (!connection_flush(exchange))
         return;
+    if (exchange->is_full && connection_queued(exchange) <= STREAM_LOW) {
+        exchange->is_full = false;
+        if (exchange->answer == ANSWER_STREAMING && exchange->stream->on_writable)
+            exchange->stream->on_writable(exchange->stream);
+    }
     connection_finish_exchange(exchange);
     connection_arm(exchange);
 }
@@ -243,11 +248,6 @@ static void on_event(struct loop_io *io, unsigned events)
     struct http_exchange *exchange = container_of(io, struct http_exchange, io);
     if (events & LOOP_WRITE && !connection_flush(exchange))
         return;
-    if (exchange->is_full && connection_queued(exchange) <= STREAM_LOW) {
-        exchange->is_full = false;
-        if (exchange->answer == ANSWER_STREAMING && exchange->stream->on_writable)
-            exchange->stream->on_writable(exchange->stream);
-    }
     if (!exchange->is_closed && events & (LOOP_READ | LOOP_CLOSE))
         connection_read(exchange);
     connection_go_on(exchange);
@@ -259,7 +259,7 @@ static void connection_open(struct http_server *server, int fd)
 {
     static const char busy[] =
         "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-        "Content-Length: 76\r\nConnection: close\r\n\r\n"
+        "Content-Length: 78\r\nConnection: close\r\n\r\n"
         "{\"error\":{\"code\":\"unavailable\",\"message\":\"too many connections "
         "are open now\"}}";
     struct http_exchange *exchange = NULL;

@@ -77,6 +77,11 @@ static void on_request(struct http_server_handler *handler, struct http_exchange
     } else if (slice_eq(path, SLICE("/query"))) {
         const char *value = http_exchange_query(exchange, "name");
         http_exchange_answer(exchange, 200, "text/plain", slice_from(value ? value : "(none)"));
+    } else if (slice_eq(path, SLICE("/queries"))) {
+        for (int i = 0; i < 16; i++)
+            assert_null(http_exchange_query(exchange, "name"));
+        http_exchange_answer(exchange, 200, "text/plain",
+                             slice_from(http_exchange_header(exchange, "host")));
     } else if (slice_eq(path, SLICE("/hold"))) {
         /* answered by the test */
     } else {
@@ -233,6 +238,20 @@ static void query_parameters_are_decoded(void **state)
     hear(fixture, fd, "(none)");
     say(fixture, fd, "GET /query?name=%00 HTTP/1.1\r\nHost: x\r\n\r\n");
     hear(fixture, fd, "(none)");
+    fd_close(fd);
+}
+
+static void many_empty_parameters_do_not_eat_the_memory_of_the_request(void **state)
+{
+    struct fixture *fixture = *state;
+    int fd = client(fixture);
+    char text[8192];
+    int len = snprintf(text, sizeof(text), "GET /queries?%07000d HTTP/1.1\r\nHost: x\r\n\r\n", 0);
+    for (int i = 0; i < len; i++)
+        if (text[i] == '0')
+            text[i] = '&';
+    say(fixture, fd, text);
+    hear(fixture, fd, "\r\n\r\nx");
     fd_close(fd);
 }
 
@@ -436,6 +455,39 @@ static void a_slow_reader_stops_the_stream_until_it_has_read(void **state)
     fd_close(fd);
 }
 
+/* A socket that takes all at once: nothing is left that an event could tell of. */
+static void a_full_stream_that_is_written_at_once_goes_on(void **state)
+{
+    struct fixture *fixture = *state;
+    struct http_server *server;
+    struct sockaddr_in bound;
+    struct address address;
+    socklen_t len = sizeof(bound);
+    char block[65536];
+    int listener, fd;
+    memset(block, 's', sizeof(block));
+    assert_int_equal(address_parse("127.0.0.1:0", &address, NULL), 0);
+    assert_int_equal(socket_listen(&address, 4, &listener, NULL), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&bound, &len), 0);
+    address.in = bound;
+    assert_int_equal(http_server_start(fixture->loop, listener, &fixture->handler, &server, NULL),
+                     0);
+    assert_int_equal(socket_connect(&address, &fd, NULL), 0);
+    turn(fixture);
+    say(fixture, fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    hear(fixture, fd, "\r\n\r\n");
+    while (http_exchange_send(fixture->exchange, (struct slice){block, sizeof(block)}))
+        ;
+    for (int i = 0; i < 1000 && fixture->writables == 0; i++) {
+        turn(fixture);
+        while (recv(fd, block, sizeof(block), 0) > 0)
+            ;
+    }
+    assert_int_equal(fixture->writables, 1);
+    fd_close(fd);
+    http_server_stop(server);
+}
+
 static void a_client_that_leaves_ends_its_stream(void **state)
 {
     struct fixture *fixture = *state;
@@ -479,7 +531,12 @@ static void a_client_too_many_is_told_so(void **state)
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         fds[i] = client(fixture);
     int late = client(fixture);
-    assert_non_null(strstr(hear(fixture, late, "}}"), "HTTP/1.1 503 "));
+    const char *answer = hear(fixture, late, "}}"), *body = strstr(answer, "\r\n\r\n");
+    char length[64];
+    assert_non_null(strstr(answer, "HTTP/1.1 503 "));
+    assert_non_null(body);
+    snprintf(length, sizeof(length), "Content-Length: %zu\r\n", strlen(body + 4));
+    assert_non_null(strstr(answer, length));
     fd_close(late);
     fd_close(fds[0]);
     for (int i = 0; i < 10; i++)
@@ -533,6 +590,7 @@ int main(void)
         TEST(requests_sent_ahead_are_answered_in_order),
         TEST(a_request_may_come_byte_by_byte),
         TEST(query_parameters_are_decoded),
+        TEST(many_empty_parameters_do_not_eat_the_memory_of_the_request),
         TEST(ambiguous_paths_are_refused),
         TEST(a_malformed_request_is_refused_and_the_connection_ends),
         TEST(an_endless_head_is_refused),
@@ -545,6 +603,7 @@ int main(void)
         TEST(a_streamed_answer_is_chunked_and_ends),
         TEST(an_old_client_gets_a_stream_that_ends_with_the_connection),
         TEST(a_slow_reader_stops_the_stream_until_it_has_read),
+        TEST(a_full_stream_that_is_written_at_once_goes_on),
         TEST(a_client_that_leaves_ends_its_stream),
         TEST(an_answer_for_a_client_that_left_is_dropped),
         TEST(an_answer_to_a_half_closed_client_arrives),
