@@ -435,8 +435,8 @@ static void on_reconcile(struct loop_deferred *deferred)
         app->running->state >= DEPLOY_STOPPING)
         return;
     reconcile_databases(app);
-    /* While a deploy changes the instances, they are its business alone. */
-    if (app->running && app->running->has_begun_waves)
+    /* While a deploy runs, the instances are its business alone; crashes they mend themselves. */
+    if (app->running)
         return;
     list_each_safe (node, &app->instances) {
         struct instance *instance = container_of(node, struct instance, node);

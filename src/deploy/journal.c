@@ -77,11 +77,16 @@ int journal_commit(struct journal *journal, struct error *err)
     return 0;
 }
 
+void journal_drop(struct journal *journal)
+{
+    store_transaction_freep(&journal->pending);
+    journal->operations = 0;
+}
+
 void journal_freeze(struct journal *journal)
 {
     journal->is_frozen = true;
-    store_transaction_freep(&journal->pending);
-    journal->operations = 0;
+    journal_drop(journal);
     if (journal->on_committed)
         journal->on_committed(journal);
 }

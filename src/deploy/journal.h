@@ -29,6 +29,8 @@ void journal_delete_prefix(struct journal *journal, const char *prefix);
 bool journal_is_clean(const struct journal *journal);
 /* 0 (also with nothing pending), or the store's error with everything still pending. */
 MUST_USE int journal_commit(struct journal *journal, struct error *err);
+/* Forget what is pending. */
+void journal_drop(struct journal *journal);
 /* From now on nothing is written: the platform stops, and what is desired stays as it was. */
 void journal_freeze(struct journal *journal);
 

@@ -1,0 +1,62 @@
+/* control_private.h - the parts of the control role and what they share. */
+#ifndef CONTROL_CONTROL_PRIVATE_H
+#define CONTROL_CONTROL_PRIVATE_H
+
+#include "base/keeper_protocol.h"
+#include "base/peer_protocol.h"
+#include "control/control.h"
+#include "control/edges.h"
+#include "control/keeper_link.h"
+#include "control/logs.h"
+#include "control/notify.h"
+#include "control/probe.h"
+#include "deploy/platform.h"
+
+#define CONTROL_ROLES_MAX (KEEPER_EDGES_MAX + 3)
+
+struct control_role_state {
+    enum keeper_role role;
+    unsigned index;
+    int32_t pid;
+    unsigned restarts;
+    uint64_t started_at_us;
+};
+
+struct control {
+    struct loop *loop;
+    struct control_handler *handler;
+    struct store *store;
+    struct platform *platform; /* NULL until the keeper has greeted */
+    struct platform_port port;
+    struct keeper_link link;
+    struct edges edges;
+    struct logs logs;
+    struct notify notify;
+    struct probes probes;
+    char *state_directory;
+    struct control_role_state roles[CONTROL_ROLES_MAX];
+    size_t role_count;
+    struct loop_timer housekeeping;
+    struct list followers; /* struct follower: subscriptions */
+    struct quit *quit;     /* NULL: it does not stop */
+    uint64_t compacted;    /* the revision of the last compaction */
+};
+
+/* control.c: what the link tells */
+void control_on_hello(struct control *control, const struct keeper_hello *hello);
+void control_on_role(struct control *control, const struct keeper_role_state *state);
+void control_on_table_end(struct control *control);
+
+/* quit.c: stop everything in order, then on_quit. */
+void quit_begin(struct control *control, uint32_t grace_ms);
+void quit_unit_exited(struct control *control);
+void quit_free(struct control *control);
+
+/* status.c. ERR_NOT_FOUND with a hint. */
+MUST_USE int control_app_find(struct control *control, const char *name, struct app **ret_app,
+                              struct error *err);
+
+/* operations.c */
+void followers_free(struct control *control);
+
+#endif
