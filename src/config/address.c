@@ -107,7 +107,10 @@ static const char *host_problem(struct slice host)
 /* What stayed as it was is not copied, so that an alias repeated often costs nothing. */
 static const char *kept(struct arena *texts, struct slice given, struct slice clean)
 {
-    return slice_eq(given, clean) ? given.ptr : arena_slice_text(texts, clean);
+    if (slice_eq(given, clean))
+        return given.ptr;
+    char *copy = arena_try(texts, clean.len + 1);
+    return copy ? memcpy(copy, clean.ptr, clean.len) : NULL;
 }
 
 static const char *host_read(struct arena *texts, struct slice host, const char **ret_problem)

@@ -21,6 +21,7 @@
 #define MANIFEST_SERVICES_MAX  100u
 #define MANIFEST_INSTANCES_MAX 500u /* a service */
 #define MANIFEST_NAME_MAX      48u  /* app, service, database: [a-z][a-z0-9-]* */
+#define MANIFEST_ARENA_BYTES   (16u * 1024u * 1024u) /* the least ceiling of an arena for manifest_parse and _load */
 
 enum service_type { SERVICE_WEB, SERVICE_PRIVATE, SERVICE_WORKER, SERVICE_CRON, SERVICE_STATIC };
 enum ready_kind { READY_HTTP, READY_TCP, READY_NOTIFY, READY_MESSAGE, READY_ALIVE };
@@ -165,6 +166,8 @@ void manifest_write_json(const struct manifest *manifest, struct buf *ret_json);
 
 /* What changes from `from` (NULL: nothing there) to `to`: one line per difference, "~ services.api.instances: 2 -> 3", "+ services.site",
  * "- databases.cache". Values of environment variables are shown only as "changed" unless both are plain and short... never secrets. */
+/* An added or removed service, database or route carries its type or target. An edit with neither before nor after is one
+ * whose values must not be shown. */
 enum change_kind { CHANGE_ADD, CHANGE_REMOVE, CHANGE_EDIT };
 struct manifest_change {
     enum change_kind kind;
