@@ -171,12 +171,12 @@ void control_on_table_end(struct control *control)
 {
     struct platform *platform = control->platform;
 
-    notify_open(&control->notify);
+    readiness_open(&control->readiness);
     free((void *)(uintptr_t)platform->settings.notify_socket);
-    platform->settings.notify_socket = strdup(control->notify.address);
+    platform->settings.notify_socket = strdup(control->readiness.address);
     platform_resume(platform);
     platform_flush(platform);
-    notify_listen(&control->notify);
+    readiness_listen(&control->readiness);
     loop_timer_start_in(control->loop, &control->housekeeping, LOOP_MS(HOUSEKEEPING_MS));
     keeper_link_ready(&control->link);
     control->handler->on_ready(control->handler, control);
@@ -200,7 +200,7 @@ int control_new(struct loop *loop, const struct control_settings *settings,
     list_init(&control->followers);
     edges_init(&control->edges, control);
     logs_init(&control->logs, control);
-    notify_init(&control->notify, control);
+    readiness_init(&control->readiness, control);
     probes_init(&control->probes, control);
     int code =
         store_open(names_path(path, "%s/store", settings->state_directory), &control->store, err);
@@ -227,7 +227,7 @@ void control_free(struct control *control)
     followers_free(control);
     platform_free(control->platform);
     probes_done(&control->probes);
-    notify_done(&control->notify);
+    readiness_done(&control->readiness);
     logs_done(&control->logs);
     edges_done(&control->edges);
     keeper_link_stop(&control->link);

@@ -8,8 +8,8 @@
 #include "control/edges.h"
 #include "control/keeper_link.h"
 #include "control/logs.h"
-#include "control/notify.h"
 #include "control/probe.h"
+#include "control/readiness.h"
 #include "deploy/platform.h"
 
 #define CONTROL_ROLES_MAX (KEEPER_EDGES_MAX + 3)
@@ -31,7 +31,7 @@ struct control {
     struct keeper_link link;
     struct edges edges;
     struct logs logs;
-    struct notify notify;
+    struct readiness readiness;
     struct probes probes;
     char *state_directory;
     struct control_role_state roles[CONTROL_ROLES_MAX];

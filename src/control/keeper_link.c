@@ -284,8 +284,8 @@ static void on_held(struct control *control, const char *name, int *fds, size_t 
         return;
     if (strcmp(name, "snapshot") == 0)
         control->platform->is_first_life = false;
-    else if (strcmp(name, NOTIFY_HELD_NAME) == 0)
-        notify_take(&control->notify, &fds[0]);
+    else if (strcmp(name, READINESS_HELD_NAME) == 0)
+        readiness_take(&control->readiness, &fds[0]);
 }
 
 static void on_peer(struct control *control, const struct keeper_peer *message, int *fds,

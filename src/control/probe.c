@@ -295,7 +295,7 @@ void probes_start(struct probes *probes, struct probe *probe)
     prober->excerpt = BUF_INIT(EXCERPT_MAX + 1);
     probe->driver = prober;
     list_push_back(&probes->all, &prober->node);
-    if (probe->kind == PROBE_NOTIFY && notify_was_ready(&probes->control->notify, probe->pid))
+    if (probe->kind == PROBE_NOTIFY && readiness_was_ready(&probes->control->readiness, probe->pid))
         loop_timer_start_in(probes->control->loop, &prober->timer, 0);
     else
         schedule(prober);

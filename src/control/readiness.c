@@ -1,4 +1,4 @@
-#include "control/notify.h"
+#include "control/readiness.h"
 #include "base/log.h"
 #include "base/slice.h"
 #include "control/control_private.h"
@@ -20,18 +20,18 @@ static bool says_ready(struct slice text)
     return false;
 }
 
-static void on_datagram(struct notify *notify, struct slice text, const struct ucred *sender)
+static void on_datagram(struct readiness *readiness, struct slice text, const struct ucred *sender)
 {
     pid_t session = getsid(sender->pid);
 
-    if (session <= 0 || !says_ready(text) || probes_notify(&notify->control->probes, session))
+    if (session <= 0 || !says_ready(text) || probes_notify(&readiness->control->probes, session))
         return;
-    notify->recent[notify->recent_next++ % NOTIFY_RECENT] = session;
+    readiness->recent[readiness->recent_next++ % READINESS_RECENT] = session;
 }
 
 static void on_event(struct loop_io *io, unsigned events)
 {
-    struct notify *notify = container_of(io, struct notify, io);
+    struct readiness *readiness = container_of(io, struct readiness, io);
 
     (void)events;
     for (unsigned i = 0; i < 64; i++) {
@@ -66,24 +66,24 @@ static void on_event(struct loop_io *io, unsigned events)
             }
         }
         if (sender.pid > 0)
-            on_datagram(notify, (struct slice){text, (size_t)len}, &sender);
+            on_datagram(readiness, (struct slice){text, (size_t)len}, &sender);
     }
 }
 
-void notify_init(struct notify *notify, struct control *control)
+void readiness_init(struct readiness *readiness, struct control *control)
 {
-    notify->control = control;
-    notify->io.fd = -1;
-    notify->io.on_event = on_event;
+    readiness->control = control;
+    readiness->io.fd = -1;
+    readiness->io.on_event = on_event;
 }
 
-void notify_done(struct notify *notify)
+void readiness_done(struct readiness *readiness)
 {
-    loop_io_stop(&notify->io);
-    fd_closep(&notify->io.fd);
+    loop_io_stop(&readiness->io);
+    fd_closep(&readiness->io.fd);
 }
 
-void notify_take(struct notify *notify, int *fd)
+void readiness_take(struct readiness *readiness, int *fd)
 {
     struct sockaddr_un address = {0};
     socklen_t len = sizeof(address);
@@ -91,13 +91,13 @@ void notify_take(struct notify *notify, int *fd)
     if (getsockname(*fd, (struct sockaddr *)&address, &len) != 0 ||
         len <= offsetof(struct sockaddr_un, sun_path) + 1 || address.sun_path[0] != 0)
         return;
-    (void)snprintf(notify->address, sizeof(notify->address), "@%.*s",
+    (void)snprintf(readiness->address, sizeof(readiness->address), "@%.*s",
                    (int)(len - offsetof(struct sockaddr_un, sun_path) - 1), address.sun_path + 1);
-    fd_close(notify->io.fd);
-    notify->io.fd = TAKE_FD(*fd);
+    fd_close(readiness->io.fd);
+    readiness->io.fd = TAKE_FD(*fd);
 }
 
-static int open_socket(struct notify *notify, int *ret_fd)
+static int open_socket(struct readiness *readiness, int *ret_fd)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     char token[25];
@@ -105,10 +105,10 @@ static int open_socket(struct notify *notify, int *ret_fd)
     CLEANUP(fd_closep)
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    (void)snprintf(notify->address, sizeof(notify->address), "@slipway-notify-%s",
+    (void)snprintf(readiness->address, sizeof(readiness->address), "@slipway-notify-%s",
                    random_token(token, 24));
-    size_t len = strlen(notify->address);
-    memcpy(address.sun_path + 1, notify->address + 1, len - 1);
+    size_t len = strlen(readiness->address);
+    memcpy(address.sun_path + 1, readiness->address + 1, len - 1);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &yes, sizeof(yes)) != 0 ||
         bind(fd, (struct sockaddr *)&address,
              (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) != 0)
@@ -117,31 +117,31 @@ static int open_socket(struct notify *notify, int *ret_fd)
     return 0;
 }
 
-void notify_open(struct notify *notify)
+void readiness_open(struct readiness *readiness)
 {
-    if (notify->io.fd >= 0)
+    if (readiness->io.fd >= 0)
         return;
-    if (open_socket(notify, &notify->io.fd) != 0) {
+    if (open_socket(readiness, &readiness->io.fd) != 0) {
         log_error("unable to make the notify socket: services with `ready: notify` cannot start");
         return;
     }
-    keeper_link_hold(&notify->control->link, NOTIFY_HELD_NAME, notify->io.fd);
+    keeper_link_hold(&readiness->control->link, READINESS_HELD_NAME, readiness->io.fd);
 }
 
-void notify_listen(struct notify *notify)
+void readiness_listen(struct readiness *readiness)
 {
     struct error err = {0};
 
-    if (notify->io.fd >= 0 &&
-        loop_io_start(notify->control->loop, &notify->io, LOOP_READ, &err) != 0)
+    if (readiness->io.fd >= 0 &&
+        loop_io_start(readiness->control->loop, &readiness->io, LOOP_READ, &err) != 0)
         log_failure(&err, "unable to listen on the notify socket");
 }
 
-bool notify_was_ready(struct notify *notify, int32_t session)
+bool readiness_was_ready(struct readiness *readiness, int32_t session)
 {
-    for (unsigned i = 0; i < NOTIFY_RECENT; i++)
-        if (notify->recent[i] == session && session > 0) {
-            notify->recent[i] = 0;
+    for (unsigned i = 0; i < READINESS_RECENT; i++)
+        if (readiness->recent[i] == session && session > 0) {
+            readiness->recent[i] = 0;
             return true;
         }
     return false;
