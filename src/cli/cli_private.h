@@ -144,8 +144,8 @@ MUST_USE int deploy_watch(struct command *command, const struct deploy_ticket *t
 int deploy_folder(struct command *command, const char *directory, const struct manifest *manifest,
                   bool is_detached);
 /* Load and print all findings. Returns 0 or an error that is printed already. */
-MUST_USE int manifest_check(struct command *command, const char *directory,
-                            struct manifest **ret_manifest);
+MUST_USE int folder_check(struct command *command, const char *directory,
+                          struct manifest **ret_manifest);
 /* POST/DELETE that begins a deploy, then watch it. Returns the exit status. */
 int change_and_watch(struct command *command, const struct call *call);
 

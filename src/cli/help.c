@@ -30,10 +30,9 @@ static void append_wrapped(struct buf *buf, const char *text, size_t indent, siz
 
 void help_overview(struct buf *ret_text)
 {
-    buf_append_text(ret_text,
-                    "slipway " SLIPWAY_VERSION
-                    " - from a folder to a running, load-balanced, losslessly deployed service\n\n"
-                    "usage: slipway COMMAND [ARGUMENTS] [OPTIONS]\n\n");
+    buf_append_text(ret_text, "slipway " SLIPWAY_VERSION
+                              " - from a folder to a running, losslessly deployed service\n\n"
+                              "usage: slipway COMMAND [ARGUMENTS] [OPTIONS]\n\n");
     for (size_t i = 0; i < operation_verb_count; i++) {
         const struct operation_verb *verb = &operation_verbs[i];
         char left[64];
@@ -95,18 +94,17 @@ void help_exit_codes(struct buf *ret_text)
     buf_append_text(ret_text,
                     "exit status of every command:\n\n  0    it worked; a deploy is live\n");
     for (int status = 1; status < 10; status++) {
-        bool is_first = true;
+        struct buf meaning = BUF_INIT(4096);
 #define X(code, name, http, exit, text)                                                            \
-    if ((exit) == status) {                                                                        \
-        if (is_first)                                                                              \
-            buf_printf(ret_text, "  %-3d  ", status);                                              \
-        buf_printf(ret_text, "%s%s", is_first ? "" : "; ", text);                                  \
-        is_first = false;                                                                          \
-    }
+    if ((exit) == status)                                                                          \
+        buf_printf(&meaning, "%s%s", meaning.len ? "; " : "", text);
 #include "base/errors.def"
 #undef X
-        if (!is_first)
-            buf_append_byte(ret_text, '\n');
+        if (meaning.len) {
+            buf_printf(ret_text, "  %-3d  ", status);
+            append_wrapped(ret_text, buf_text(&meaning), 7, 7);
+        }
+        buf_done(&meaning);
     }
     buf_printf(ret_text, "  %-3d  interrupted with Ctrl-C\n", CLI_EXIT_INTERRUPTED);
 }

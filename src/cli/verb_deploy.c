@@ -167,7 +167,7 @@ int verb_deploy(struct command *command)
     const char *directory = command_argument(command, 0);
     struct manifest *manifest;
     directory = directory ? directory : ".";
-    int r = manifest_check(command, directory, &manifest);
+    int r = folder_check(command, directory, &manifest);
     if (r < 0)
         return error_exit_status(r);
     return deploy_folder(command, directory, manifest, command_option(command, "detach") != NULL);

@@ -82,7 +82,7 @@ static void findings_print_json(const struct manifest_findings *findings, bool i
     buf_done(&text);
 }
 
-int manifest_check(struct command *command, const char *directory, struct manifest **ret_manifest)
+int folder_check(struct command *command, const char *directory, struct manifest **ret_manifest)
 {
     struct manifest_findings findings = {0};
     struct error err = {0};
@@ -217,7 +217,7 @@ int verb_plan(struct command *command)
     struct slice text;
     struct error err = {0};
     struct buf body = BUF_INIT(16 * 1024 * 1024);
-    int r = manifest_check(command, directory_of(command), &manifest);
+    int r = folder_check(command, directory_of(command), &manifest);
     if (r < 0)
         return error_exit_status(r);
     struct buf resolved = BUF_INIT(8 * 1024 * 1024);

@@ -206,7 +206,7 @@ int verb_up(struct command *command)
     directory = directory ? directory : ".";
     if (serve_options(command, &serve, &err) < 0)
         return fail_with(&err);
-    int r = manifest_check(command, directory, &manifest);
+    int r = folder_check(command, directory, &manifest);
     if (r < 0)
         return error_exit_status(r); /* before anything is started */
     sigaction(SIGINT, &action, NULL);

@@ -1,0 +1,414 @@
+/* The whole command line against a platform that is an admin server with a fake control, in a
+ * child. */
+#include "admin/admin.h"
+#include "cli/cli_private.h"
+#include "fake_control.h"
+#include "os/file.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    char base[64], state[96], app[96];
+    pid_t platform;
+    int status; /* of the last command */
+    char out[65536], err[16384];
+};
+
+static void write_file(const char *directory, const char *name, const char *text)
+{
+    char path[256];
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    assert_true(fd >= 0);
+    assert_int_equal(file_write_all(fd, slice_from(text), NULL), 0);
+    fd_close(fd);
+}
+
+/* ---- the platform */
+
+static void NORETURN platform_main(struct fixture *fixture, int ready_fd)
+{
+    char lock[128];
+    struct loop *loop;
+    struct admin *admin;
+    int lock_fd;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    snprintf(lock, sizeof(lock), "%s/lock", fixture->state);
+    fake_control_init();
+    fake.fail_app = "ghost";
+    fake.fail_code = ERR_NOT_FOUND;
+    fake.broken_app = "broken";
+    if (file_lock(lock, &lock_fd, NULL) < 0 || loop_new(&loop, NULL) < 0 ||
+        admin_start(loop, NULL, fixture->state, &admin, NULL) < 0)
+        _exit(1);
+    (void)!write(ready_fd, "r", 1);
+    for (;;)
+        (void)!loop_turn(loop, 1000, NULL);
+}
+
+static void platform_start(struct fixture *fixture)
+{
+    int fds[2];
+    char byte;
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    fixture->platform = fork();
+    if (fixture->platform == 0)
+        platform_main(fixture, fds[1]);
+    fd_close(fds[1]);
+    assert_int_equal(read(fds[0], &byte, 1), 1);
+    fd_close(fds[0]);
+}
+
+static void platform_kill(struct fixture *fixture)
+{
+    if (fixture->platform > 0) {
+        kill(fixture->platform, SIGKILL);
+        waitpid(fixture->platform, NULL, 0);
+    }
+    fixture->platform = 0;
+}
+
+static int setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    snprintf(fixture->base, sizeof(fixture->base), "/tmp/test_cli_XXXXXX");
+    assert_non_null(mkdtemp(fixture->base));
+    snprintf(fixture->state, sizeof(fixture->state), "%s/state", fixture->base);
+    snprintf(fixture->app, sizeof(fixture->app), "%s/app", fixture->base);
+    assert_int_equal(directory_make(fixture->state, 0700, NULL), 0);
+    assert_int_equal(directory_make(fixture->app, 0700, NULL), 0);
+    write_file(fixture->app, "slipway.yaml",
+               "app: shop\nservices:\n  api: {start: node server.js}\n");
+    write_file(fixture->app, "server.js", "// serves\n");
+    platform_start(fixture);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    platform_kill(fixture);
+    assert_int_equal(directory_remove_tree(fixture->base, NULL), 0);
+    free(fixture);
+    return 0;
+}
+
+/* ---- commands */
+
+static void read_back(const char *directory, const char *name, char *buffer, size_t size)
+{
+    char path[256];
+    struct buf text = BUF_INIT(size - 1);
+    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    assert_int_equal(file_read(path, size - 1, &text, NULL), 0);
+    snprintf(buffer, size, "%s", buf_text(&text));
+    buf_done(&text);
+}
+
+static pid_t command_start(struct fixture *fixture, const char *line)
+{
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid)
+        return pid;
+    char *argv[32] = {(char[]){"slipway"}};
+    char words[512];
+    int argc = 1;
+    snprintf(words, sizeof(words), "%s", line);
+    for (char *rest = words, *word; (word = strsep(&rest, " "));)
+        argv[argc++] = word;
+    setenv("SLIPWAY_STATE", fixture->state, 1);
+    setenv("TZ", "UTC", 1);
+    if (chdir(fixture->app) < 0 || !freopen("../out", "w", stdout) ||
+        !freopen("../err", "w", stderr) || !freopen("/dev/null", "r", stdin))
+        _exit(99);
+    exit(cli_main(argc, argv, &(struct cli_platform){0}));
+}
+
+static void command_end(struct fixture *fixture, pid_t pid)
+{
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    read_back(fixture->base, "out", fixture->out, sizeof(fixture->out));
+    read_back(fixture->base, "err", fixture->err, sizeof(fixture->err));
+    if (!WIFEXITED(status))
+        fail_msg("ended by signal %d: %s", WTERMSIG(status), fixture->err);
+    fixture->status = WEXITSTATUS(status);
+}
+
+static void run(struct fixture *fixture, const char *line)
+{
+    command_end(fixture, command_start(fixture, line));
+}
+
+#define assert_contains(text, part)                                                                \
+    do {                                                                                           \
+        if (!strstr((text), (part)))                                                               \
+            fail_msg("'%s' is not in: %s", (part), (text));                                        \
+    } while (0)
+
+static void status_shows_apps_services_and_roles(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "status");
+    assert_int_equal(fixture->status, 0);
+    assert_contains(fixture->out, "slipway 0.1.0  http port 8080");
+    assert_contains(fixture->out, "edge 102 (2 restarts)");
+    assert_contains(fixture->out, "shop  v3  live");
+    assert_contains(fixture->out, "crash_loop");
+    assert_contains(fixture->out, "1/2");
+    run(fixture, "status --json");
+    assert_contains(fixture->out, "\"state_directory\":\"/state\"");
+    run(fixture, "ps shop");
+    assert_contains(fixture->out, "api-1");
+    assert_contains(fixture->out, "20001");
+    run(fixture, "ps --json");
+    assert_contains(
+        fixture->out,
+        "{\"instances\":[{\"app\":\"shop\",\"service\":\"api\",\"type\":\"web\",\"id\":\"api-1\"");
+}
+
+static void listings_are_tables_or_json(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "releases");
+    assert_contains(fixture->out, "v3");
+    assert_contains(fixture->out, "0123456+");
+    assert_contains(fixture->out, "8.3s");
+    run(fixture, "releases shop -n 1");
+    assert_null(strstr(fixture->out, "v2"));
+    run(fixture, "releases shop --json");
+    assert_contains(fixture->out, "{\"app\":\"shop\",\"releases\":[");
+    run(fixture, "trash");
+    assert_contains(fixture->out, "old-1");
+    run(fixture, "trash list --json");
+    assert_contains(fixture->out, "{\"trash\":[");
+    run(fixture, "version --json");
+    assert_contains(fixture->out, "{\"version\":\"0.1.0\",\"platform\":\"0.1.0\"}");
+}
+
+static void errors_have_a_message_a_hint_and_a_status(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "rollback ghost");
+    assert_int_equal(fixture->status, 3);
+    assert_string_equal(fixture->err, "slipway: no luck with 'ghost'\nHINT: try another\n");
+    run(fixture, "satus");
+    assert_int_equal(fixture->status, 2);
+    assert_contains(fixture->err, "HINT: did you mean 'slipway status'?");
+    run(fixture, "deploy /nonexistent");
+    assert_int_equal(fixture->status, 3);
+    run(fixture, "remove shop");
+    assert_int_equal(fixture->status, 2);
+    assert_contains(fixture->err, "--yes");
+    run(fixture, "scale shop web");
+    assert_int_equal(fixture->status, 2);
+    run(fixture, "trash restore");
+    assert_int_equal(fixture->status, 2);
+}
+
+static void nothing_serves_is_said_at_once(void **state)
+{
+    struct fixture *fixture = *state;
+    platform_kill(fixture);
+    run(fixture, "status");
+    assert_int_equal(fixture->status, 8);
+    assert_contains(fixture->err, "nothing serves at '");
+    assert_contains(fixture->err, "HINT: start the platform with 'slipway serve'");
+    run(fixture, "logs shop -f");
+    assert_int_equal(fixture->status, 8);
+    run(fixture, "status --state /nonexistent/folder");
+    assert_int_equal(fixture->status, 8);
+}
+
+static void a_deploy_sends_the_source_and_shows_its_progress(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "deploy");
+    assert_string_equal(fixture->err, "");
+    assert_int_equal(fixture->status, 0);
+    assert_contains(fixture->out, "starting    api-1: healthy after 310ms");
+    assert_contains(fixture->out, "shop: v3 is live after 2.0 s");
+    assert_contains(fixture->out, "http://127.0.0.1:8080/");
+    run(fixture, "deploy . --json");
+    assert_contains(fixture->out, "\"final\":true");
+    run(fixture, "deploy --detach");
+    assert_int_equal(fixture->status, 0);
+    assert_contains(fixture->out, "makes v3");
+}
+
+static void a_failed_deploy_says_why(void **state)
+{
+    struct fixture *fixture = *state;
+    write_file(fixture->app, "slipway.yaml",
+               "app: broken\nservices:\n  api: {start: node server.js}\n");
+    run(fixture, "deploy");
+    assert_int_equal(fixture->status, 1);
+    assert_contains(fixture->err, "| no such header\n");
+    assert_contains(fixture->err, "last probe: GET /health: connection refused\n");
+    assert_contains(fixture->err,
+                    "slipway: deploy 7 of broken failed: build of api failed: exit status 3\n");
+    assert_contains(fixture->err, "HINT: look at the output\n");
+}
+
+static void a_bad_manifest_is_reported_whole_before_anything_is_sent(void **state)
+{
+    struct fixture *fixture = *state;
+    write_file(fixture->app, "slipway.yaml",
+               "app: shop\nservices:\n  api: {start: node server.js, instnaces: 2}\n  job: {start: "
+               "x, bild: y}\n");
+    run(fixture, "deploy");
+    assert_int_equal(fixture->status, 2);
+    assert_contains(fixture->err, "instnaces");
+    assert_contains(fixture->err, "did you mean 'instances'?");
+    assert_contains(fixture->err, "bild");
+    run(fixture, "validate");
+    assert_int_equal(fixture->status, 2);
+    assert_contains(fixture->out, "slipway.yaml:3:");
+    run(fixture, "validate --json");
+    assert_contains(fixture->out, "{\"valid\":false,\"findings\":[{");
+}
+
+static void a_good_manifest_is_valid_and_planned(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "validate");
+    assert_int_equal(fixture->status, 0);
+    assert_contains(fixture->out, "app shop, 1 service, 0 databases");
+    run(fixture, "plan");
+    assert_contains(fixture->out,
+                    "~ services.api.instances: 2 -> 3\n+ services.site\n- databases.cache\n");
+    run(fixture, "schema");
+    assert_contains(fixture->out, "\"$schema\"");
+}
+
+static void init_never_overwrites(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "init");
+    assert_int_equal(fixture->status, 5);
+    unlink("/nonexistent");
+    char path[128];
+    snprintf(path, sizeof(path), "%s/slipway.yaml", fixture->app);
+    unlink(path);
+    write_file(fixture->app, "Procfile", "web: node server.js\n");
+    run(fixture, "init");
+    assert_int_equal(fixture->status, 0);
+    run(fixture, "validate");
+    assert_int_equal(fixture->status, 0);
+}
+
+static void changes_are_followed_to_their_end(void **state)
+{
+    struct fixture *fixture = *state;
+    static const char *const lines[] = {
+        "rollback",     "rollback shop v2", "rollback v2",       "scale shop api=2 web=3",
+        "restart shop", "restart shop api", "remove shop --yes", "trash restore old-1"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        run(fixture, lines[i]);
+        assert_string_equal(fixture->err, "");
+        assert_int_equal(fixture->status, 0);
+        assert_contains(fixture->out, "is live");
+    }
+    run(fixture, "cancel shop");
+    assert_contains(fixture->out, "is being cancelled");
+    run(fixture, "restart shop --detach");
+    assert_contains(fixture->out, "begun");
+}
+
+static void logs_are_readable(void **state)
+{
+    struct fixture *fixture = *state;
+    run(fixture, "logs");
+    assert_int_equal(fixture->status, 0);
+    assert_contains(fixture->out, "03-01 12:34:56.000 api-1 | listening");
+    assert_contains(fixture->out, "--- 12 lines (2K) were dropped here ---");
+    assert_contains(fixture->out, "GET h/x 200 1ms 100B 127.0.0.1");
+    run(fixture, "logs shop --json -n 5 -g a|b --since 1h -s api");
+    assert_contains(fixture->out, "\"kind\":\"gap\"");
+    run(fixture, "logs shop --since soon");
+    assert_int_equal(fixture->status, 2);
+}
+
+/* The platform is killed while logs are followed and comes back: what was printed is not printed
+ * again. */
+static void followed_logs_go_on_without_repeats_after_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    struct buf text = BUF_INIT(65536);
+    snprintf(path, sizeof(path), "%s/out", fixture->base);
+    pid_t pid = command_start(fixture, "logs shop -f");
+    for (int i = 0; i < 500 && !strstr(buf_text(&text), "127.0.0.1"); i++) {
+        usleep(10000);
+        buf_clear(&text);
+        (void)!file_read(path, 65536, &text, NULL);
+    }
+    /* Someone holds the lock all the time, as the keeper does while control restarts. */
+    char lock[128];
+    int lock_fd = -1;
+    snprintf(lock, sizeof(lock), "%s/lock", fixture->state);
+    platform_kill(fixture);
+    for (int i = 0; i < 100 && file_lock(lock, &lock_fd, NULL) < 0; i++)
+        usleep(1000);
+    usleep(300000);
+    fd_close(lock_fd);
+    platform_start(fixture);
+    usleep(700000);
+    kill(pid, SIGINT);
+    command_end(fixture, pid);
+    buf_done(&text);
+    if (fixture->status == 8)
+        return; /* it looked in the moment between the two locks: right, too */
+    assert_int_equal(fixture->status, CLI_EXIT_INTERRUPTED);
+    const char *first = strstr(fixture->out, "listening");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "listening"));
+}
+
+static void help_is_there_without_a_platform(void **state)
+{
+    struct fixture *fixture = *state;
+    platform_kill(fixture);
+    static const char *const lines[] = {
+        "help",       "help deploy",     "deploy --help",  "help exit-codes", "manual slipway",
+        "manual cli", "completion bash", "completion zsh", "version",         "schema"};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
+        run(fixture, lines[i]);
+        assert_int_equal(fixture->status, 0);
+        assert_true(fixture->out[0] != '\0');
+    }
+    run(fixture, "help nothing");
+    assert_int_equal(fixture->status, 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(status_shows_apps_services_and_roles),
+        TEST(listings_are_tables_or_json),
+        TEST(errors_have_a_message_a_hint_and_a_status),
+        TEST(nothing_serves_is_said_at_once),
+        TEST(a_deploy_sends_the_source_and_shows_its_progress),
+        TEST(a_failed_deploy_says_why),
+        TEST(a_bad_manifest_is_reported_whole_before_anything_is_sent),
+        TEST(a_good_manifest_is_valid_and_planned),
+        TEST(init_never_overwrites),
+        TEST(changes_are_followed_to_their_end),
+        TEST(logs_are_readable),
+        TEST(followed_logs_go_on_without_repeats_after_a_restart),
+        TEST(help_is_there_without_a_platform),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
