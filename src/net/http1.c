@@ -12,6 +12,8 @@
 
 #define LEADING_LINES_MAX 4
 #define METHOD_LEN_MAX    32
+/* Each option is looked for among all fields: thousands of them would cost the square. */
+#define CONNECTION_OPTIONS_MAX 32
 
 /* What the line parsers work on. */
 struct cursor {
@@ -307,7 +309,7 @@ static enum http1_result parse_fields(struct cursor *cursor, struct http1_head *
 /* What the framing and connection fields of a block said. */
 struct meaning {
     const struct http1_field *length, *coding, *host, *expect;
-    unsigned length_count, coding_count, host_count;
+    unsigned length_count, coding_count, host_count, option_count;
     bool has_close, has_keepalive, has_upgrade;
 };
 
@@ -332,6 +334,8 @@ static enum http1_result read_connection(const struct cursor *cursor, struct htt
             continue;
         if (!http1_token_is_valid(option))
             return fault(cursor, "Connection option is not a token");
+        if (++meaning->option_count > CONNECTION_OPTIONS_MAX)
+            return fault(cursor, "too many Connection options");
         if (slice_eq_nocase(option, SLICE("close")))
             meaning->has_close = true;
         else if (slice_eq_nocase(option, SLICE("keep-alive")))
@@ -366,8 +370,9 @@ static enum http1_result read_fields(const struct cursor *cursor, struct http1_h
             meaning->coding = field;
             meaning->coding_count++;
             break;
-        case HTTP1_FIELD_EXPECT:
-            meaning->expect = field;
+        case HTTP1_FIELD_EXPECT: /* of several, one that is not known decides */
+            if (!meaning->expect || slice_eq_nocase(meaning->expect->value, SLICE("100-continue")))
+                meaning->expect = field;
             break;
         case HTTP1_FIELD_UPGRADE:
             head->upgrade = field->value;
