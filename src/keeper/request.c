@@ -145,7 +145,9 @@ void request_received(struct role *role, const void *message, size_t len, int *f
      * keeper's log. */
     if (code == ERR_INVALID || code == ERR_PERMISSION)
         log_failure(&err, "%s sent %s", role->title + strlen(KEEPER_TITLE_PREFIX), name);
-    request_reply(keeper, role->life, message_request(message, len), &err);
+    /* Only control counts its requests: what an edge says must not pass for an answer to it. */
+    if (role->entry->role == KEEPER_ROLE_CONTROL)
+        request_reply(keeper, role->life, message_request(message, len), &err);
 }
 
 void request_reply(struct keeper *keeper, uint64_t control_life, uint32_t request,

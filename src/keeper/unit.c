@@ -400,10 +400,17 @@ static void unit_timer_due(struct loop_timer *timer)
 
 void unit_leader_ended(struct unit *unit)
 {
-    if (unit->state == UNIT_STARTING)
+    struct keeper *keeper = unit->keeper;
+    uint64_t id = unit->id;
+
+    if (unit->state == UNIT_STARTING) {
         unit_resolve_start(unit); /* the answer is there by now: the process is dead */
-    else if (unit->state == UNIT_STOPPING && !unit->is_leader_only && !unit->was_killed)
+        unit = unit_find(keeper, id);
+        if (!unit)
+            return; /* it never ran, and nothing of it is left */
+    } else if (unit->state == UNIT_STOPPING && !unit->is_leader_only && !unit->was_killed) {
         return; /* the others were signalled, too, and may finish */
+    }
     if (has_leader(unit))
         kill_members(unit);
 }
