@@ -156,6 +156,7 @@ int verb_manual(struct command *command)
     } pages[] = {{"slipway", manual_slipway},
                  {"slipway.yaml", manual_manifest},
                  {"cli", manual_cli_markdown},
+                 {"manifest", manifest_reference_markdown},
                  {"admin-api", operations_api_markdown}};
     const char *wanted = command_argument(command, 0);
     struct error err = {0};

@@ -1,10 +1,11 @@
 /* manifest.h - slipway.yaml: the typed manifest, its one table of keys, and what is made from it.
  *
- * Why: a setting is declared once (config/manifest.def); parser, defaults, validation, JSON Schema, the manual page and the
- *      reference documentation come from that row. All mistakes are reported at once, each with line, column and,
- *      where a known word is near, a suggestion. Everything input can size is bounded (see MANIFEST_* below).
- * Format: YAML 1.1 by libyaml; JSON is accepted, as it is YAML. Keys that are known but whose feature comes later are parsed and
- *      reported as ERR_UNSUPPORTED findings. Keys that begin with "x-" are ignored.
+ * Why: a setting is declared once (config/manifest.def); parser, defaults, validation, JSON Schema,
+ * the manual page and the reference documentation come from that row. All mistakes are reported at
+ * once, each with line, column and, where a known word is near, a suggestion. Everything input can
+ * size is bounded (see MANIFEST_* below). Format: YAML 1.1 by libyaml; JSON is accepted, as it is
+ * YAML. Keys that are known but whose feature comes later are parsed and reported as
+ * ERR_UNSUPPORTED findings. Keys that begin with "x-" are ignored.
  */
 #ifndef CONFIG_MANIFEST_H
 #define CONFIG_MANIFEST_H
@@ -21,18 +22,31 @@
 #define MANIFEST_SERVICES_MAX  100u
 #define MANIFEST_INSTANCES_MAX 500u /* a service */
 #define MANIFEST_NAME_MAX      48u  /* app, service, database: [a-z][a-z0-9-]* */
-#define MANIFEST_ARENA_BYTES   (16u * 1024u * 1024u) /* the least ceiling of an arena for manifest_parse and _load */
+#define MANIFEST_ARENA_BYTES                                                                       \
+    (16u * 1024u * 1024u) /* the least ceiling of an arena for manifest_parse and _load */
 
 enum service_type { SERVICE_WEB, SERVICE_PRIVATE, SERVICE_WORKER, SERVICE_CRON, SERVICE_STATIC };
 enum ready_kind { READY_HTTP, READY_TCP, READY_NOTIFY, READY_MESSAGE, READY_ALIVE };
-enum environment_source { ENVIRONMENT_VALUE, ENVIRONMENT_FROM, ENVIRONMENT_SECRET, ENVIRONMENT_GENERATE };
+enum environment_source {
+    ENVIRONMENT_VALUE,
+    ENVIRONMENT_FROM,
+    ENVIRONMENT_SECRET,
+    ENVIRONMENT_GENERATE
+};
 enum deploy_strategy { STRATEGY_ROLLING, STRATEGY_BLUE_GREEN, STRATEGY_CANARY, STRATEGY_EXCLUSIVE };
-enum database_type { DATABASE_POSTGRES, DATABASE_REDIS, DATABASE_MONGODB, DATABASE_DGRAPH, DATABASE_SQLITE };
+enum database_type {
+    DATABASE_POSTGRES,
+    DATABASE_REDIS,
+    DATABASE_MONGODB,
+    DATABASE_DGRAPH,
+    DATABASE_SQLITE
+};
 
 struct manifest_environment {
     const char *name;
     enum environment_source source;
-    const char *value;   /* VALUE: the text; FROM: "db.url" or "api.url"; SECRET: the path; GENERATE: NULL */
+    const char
+        *value; /* VALUE: the text; FROM: "db.url" or "api.url"; SECRET: the path; GENERATE: NULL */
 };
 
 struct manifest_health {
@@ -46,17 +60,18 @@ struct manifest_health {
 };
 
 struct manifest_stop {
-    int signal;                   /* SIGTERM */
-    uint64_t grace_ms;            /* 30 s */
-    uint64_t drain_ms;            /* 30 s */
-    uint64_t websocket_drain_ms;  /* 5 m */
+    int signal;                  /* SIGTERM */
+    uint64_t grace_ms;           /* 30 s */
+    uint64_t drain_ms;           /* 30 s */
+    uint64_t websocket_drain_ms; /* 5 m */
 };
 
 struct manifest_restart {
-    uint64_t min_uptime_ms;      /* 10 s: an instance that lived shorter counts as a quick crash */
-    uint64_t backoff_min_ms;     /* 100 ms */
-    uint64_t backoff_max_ms;     /* 60 s */
-    unsigned max_restarts;       /* 10 quick crashes in a row → state crash_loop, tried again at the longest backoff only on request */
+    uint64_t min_uptime_ms;  /* 10 s: an instance that lived shorter counts as a quick crash */
+    uint64_t backoff_min_ms; /* 100 ms */
+    uint64_t backoff_max_ms; /* 60 s */
+    unsigned max_restarts;   /* 10 quick crashes in a row → state crash_loop, tried again at the
+                                longest backoff only on request */
 };
 
 struct manifest_deploy {
@@ -77,23 +92,24 @@ struct manifest_redirect {
 
 struct manifest_service {
     const char *name;
-    enum service_type type;      /* web */
-    const char *root;            /* "." */
-    const char *build;           /* NULL: nothing to build */
-    const char *pre_deploy;      /* NULL */
-    const char *start;           /* NULL for static */
-    unsigned instances;          /* 1; MANIFEST_INSTANCES_CORES: one a core */
+    enum service_type type; /* web */
+    const char *root;       /* "." */
+    const char *build;      /* NULL: nothing to build */
+    const char *pre_deploy; /* NULL */
+    const char *start;      /* NULL for static */
+    unsigned instances;     /* 1; MANIFEST_INSTANCES_CORES: one a core */
     struct manifest_environment *environment;
     size_t environment_count;
     struct manifest_health health;
-    enum ready_kind ready;       /* default: http when health.path is given, else tcp for web and private, alive for worker */
+    enum ready_kind ready; /* default: http when health.path is given, else tcp for web and private,
+                              alive for worker */
     struct manifest_stop stop;
     struct manifest_restart restart;
     uint64_t memory_limit_bytes; /* 0: none */
     unsigned cpu_limit_millis;   /* 0: none */
     struct manifest_deploy deploy;
     /* static */
-    const char *publish;         /* "." below root */
+    const char *publish; /* "." below root */
     bool is_single_page;
     struct manifest_header *headers;
     size_t header_count;
@@ -105,9 +121,9 @@ struct manifest_service {
 struct manifest_database {
     const char *name;
     enum database_type type;
-    unsigned version;            /* 0: the newest installed */
-    uint64_t max_memory_bytes;   /* redis; 0: none */
-    const char *eviction;        /* redis: "noeviction" */
+    unsigned version;          /* 0: the newest installed */
+    uint64_t max_memory_bytes; /* redis; 0: none */
+    const char *eviction;      /* redis: "noeviction" */
 };
 
 struct manifest_route {
@@ -125,8 +141,9 @@ struct manifest {
     size_t service_count;
     struct manifest_database *databases;
     size_t database_count;
-    struct manifest_route *routes; /* never empty when a web or static service exists: defaulted to {host: "", path: "/"} for a
-                                      single one; several without routes is a finding */
+    struct manifest_route
+        *routes; /* never empty when a web or static service exists: defaulted to {host: "", path:
+                    "/"} for a single one; several without routes is a finding */
     size_t route_count;
     unsigned keep_releases; /* 5 */
 };
@@ -135,58 +152,71 @@ enum finding_level { FINDING_ERROR, FINDING_UNSUPPORTED, FINDING_WARNING };
 
 struct manifest_finding {
     enum finding_level level;
-    const char *file; /* as given to manifest_load */
-    unsigned line, column; /* from 1; 0 = the whole file */
-    const char *path;      /* "services.api.instances" */
-    const char *message;   /* "unknown key 'instnaces'" */
+    const char *file;       /* as given to manifest_load */
+    unsigned line, column;  /* from 1; 0 = the whole file */
+    const char *path;       /* "services.api.instances" */
+    const char *message;    /* "unknown key 'instnaces'" */
     const char *suggestion; /* "did you mean 'instances'?", or NULL */
 };
 
 struct manifest_findings {
     struct manifest_finding *items;
-    size_t count;      /* at most MANIFEST_FINDINGS_MAX */
+    size_t count;       /* at most MANIFEST_FINDINGS_MAX */
     size_t error_count; /* errors and unsupported */
     bool is_truncated;
 };
 
-/* Parse `text` (named `file` in findings), lay `overlay` over it (an environment's slipway.<env>.yaml; {NULL,0}: none), fill in
- * the defaults, check everything. The manifest and findings live in `arena`. Returns 0 when there is no error finding, else
- * ERR_INVALID with a summary in err (findings are filled in both cases). Never reads a file, never looks at the system. */
-MUST_USE int manifest_parse(struct arena *arena, const char *file, struct slice text, const char *overlay_file,
-                            struct slice overlay, struct manifest **ret_manifest, struct manifest_findings *ret_findings,
+/* Parse `text` (named `file` in findings), lay `overlay` over it (an environment's
+ * slipway.<env>.yaml; {NULL,0}: none), fill in the defaults, check everything. The manifest and
+ * findings live in `arena`. Returns 0 when there is no error finding, else ERR_INVALID with a
+ * summary in err (findings are filled in both cases). Never reads a file, never looks at the
+ * system. */
+MUST_USE int manifest_parse(struct arena *arena, const char *file, struct slice text,
+                            const char *overlay_file, struct slice overlay,
+                            struct manifest **ret_manifest, struct manifest_findings *ret_findings,
                             struct error *err);
 
-/* Read slipway.yaml (or, without one, what manifest_detect finds) in `directory` with its overlay for `environment` (NULL: none) and
- * parse it; also checks what needs the folder (roots exist). */
-MUST_USE int manifest_load(struct arena *arena, const char *directory, const char *environment, struct manifest **ret_manifest,
-                           struct manifest_findings *ret_findings, struct error *err);
+/* Read slipway.yaml (or, without one, what manifest_detect finds) in `directory` with its overlay
+ * for `environment` (NULL: none) and parse it; also checks what needs the folder (roots exist). */
+MUST_USE int manifest_load(struct arena *arena, const char *directory, const char *environment,
+                           struct manifest **ret_manifest, struct manifest_findings *ret_findings,
+                           struct error *err);
 
-/* The resolved manifest as canonical JSON, all defaults written out; manifest_parse reads it back to an equal manifest. */
+/* The resolved manifest as canonical JSON, all defaults written out; manifest_parse reads it back
+ * to an equal manifest. */
 void manifest_write_json(const struct manifest *manifest, struct buf *ret_json);
 
-/* What changes from `from` (NULL: nothing there) to `to`: one line per difference, "~ services.api.instances: 2 -> 3", "+ services.site",
- * "- databases.cache". Values of environment variables are shown only as "changed" unless both are plain and short... never secrets. */
-/* An added or removed service, database or route carries its type or target. An edit with neither before nor after is one
- * whose values must not be shown. */
+/* What changes from `from` (NULL: nothing there) to `to`: one line per difference, "~
+ * services.api.instances: 2 -> 3", "+ services.site",
+ * "- databases.cache". Values of environment variables are shown only as "changed" unless both are
+ * plain and short... never secrets. */
+/* An added or removed service, database or route carries its type or target. An edit with neither
+ * before nor after is one whose values must not be shown. */
 enum change_kind { CHANGE_ADD, CHANGE_REMOVE, CHANGE_EDIT };
 struct manifest_change {
     enum change_kind kind;
     const char *path, *before, *after;
 };
-MUST_USE int manifest_diff(struct arena *arena, const struct manifest *from, const struct manifest *to,
-                           struct manifest_change **ret_changes, size_t *ret_count, struct error *err);
+MUST_USE int manifest_diff(struct arena *arena, const struct manifest *from,
+                           const struct manifest *to, struct manifest_change **ret_changes,
+                           size_t *ret_count, struct error *err);
 
-/* JSON Schema (2020-12), the manual page's body and the Markdown reference, from the table. */
+/* JSON Schema (2020-12), the Markdown reference (docs/manifest.md) and the whole manual page
+ * slipway.yaml(5), from the table. */
 void manifest_schema(struct buf *ret_json);
 void manifest_reference_markdown(struct buf *ret_text);
 void manifest_reference_man(struct buf *ret_text);
 
-/* A commented slipway.yaml for `directory` from what lies in it: package.json (scripts, express/next/vite …), Procfile, index.html,
- * requirements.txt, go.mod. ERR_NOT_FOUND when nothing is recognised (hint: what to write). */
-MUST_USE int manifest_detect(struct arena *arena, const char *directory, struct buf *ret_yaml, struct error *err);
+/* A commented slipway.yaml for `directory` from what lies in it: package.json (scripts,
+ * express/next/vite …), Procfile, index.html, requirements.txt, go.mod. ERR_NOT_FOUND when nothing
+ * is recognised (hint: what to write). */
+MUST_USE int manifest_detect(struct arena *arena, const char *directory, struct buf *ret_yaml,
+                             struct error *err);
 
-const struct manifest_service *manifest_service_find(const struct manifest *manifest, const char *name);
-const struct manifest_database *manifest_database_find(const struct manifest *manifest, const char *name);
+const struct manifest_service *manifest_service_find(const struct manifest *manifest,
+                                                     const char *name);
+const struct manifest_database *manifest_database_find(const struct manifest *manifest,
+                                                       const char *name);
 const char *service_type_name(enum service_type type);   /* "web" */
 const char *database_type_name(enum database_type type); /* "postgres" */
 const char *ready_kind_name(enum ready_kind kind);

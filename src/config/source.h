@@ -1,4 +1,5 @@
-/* source.h - what of a folder belongs to a release: the walk that honours .gitignore and .slipwayignore. Client side. */
+/* source.h - what of a folder belongs to a release: the walk that honours .gitignore and
+ * .slipwayignore. Client side. */
 #ifndef CONFIG_SOURCE_H
 #define CONFIG_SOURCE_H
 
@@ -12,15 +13,19 @@ struct source_file {
 };
 
 struct source_visitor {
-    /* Parents come before their content, names in byte order. Non-zero ends the walk and is returned. */
-    int (*on_file)(struct source_visitor *visitor, const struct source_file *file, struct error *err);
+    /* Parents come before their content, names in byte order. Non-zero ends the walk and is
+     * returned. */
+    int (*on_file)(struct source_visitor *visitor, const struct source_file *file,
+                   struct error *err);
 };
 
-/* Walk `directory`: .git, node_modules are always left out, then what .gitignore (each folder's, with negation) and .slipwayignore say. A
- * symlink that leaves the folder is ERR_INVALID (named); special files are left out. Ceilings: 500,000 files, depth 64. */
+/* Walk `directory`: .git, node_modules are always left out, then what .gitignore (each folder's,
+ * with negation) and .slipwayignore say. A symlink that leaves the folder is ERR_INVALID (named);
+ * special files are left out. Ceilings: 500,000 files, depth 64. */
 MUST_USE int source_walk(const char *directory, struct source_visitor *visitor, struct error *err);
 
-/* The git commit of the folder ("" without git), 40 hex digits plus "-dirty" when tracked files differ; runs git with a deadline. */
+/* The git commit of the folder ("" without git), 40 hex digits plus "-dirty" when tracked files
+ * differ; runs git with a deadline. */
 void source_commit(const char *directory, char ret_commit[64]);
 
 #endif
