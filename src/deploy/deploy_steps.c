@@ -146,16 +146,13 @@ static void make_source_folders(const struct deploy *deploy)
                 0700);
 }
 
-static void make_site_folders(const struct deploy *deploy, const char *service)
+/* The site itself appears by rename, so the folder around it belongs to the app's user. */
+static void make_site_folders(const struct deploy *deploy)
 {
-    uint32_t own = deploy->app->platform->settings.own_uid;
     char name[NAMES_KEY_SIZE];
 
-    make_folder(deploy, "static", own, 0755);
-    make_folder(deploy, names_key(name, "static/%llu", (unsigned long long)deploy->release), own,
-                0755);
-    make_folder(deploy,
-                names_key(name, "static/%llu/%s", (unsigned long long)deploy->release, service),
+    make_folder(deploy, "static", deploy->app->platform->settings.own_uid, 0755);
+    make_folder(deploy, names_key(name, "static/%llu", (unsigned long long)deploy->release),
                 deploy->app->uid, 0755);
 }
 
@@ -230,7 +227,7 @@ static void describe_publish(struct deploy *deploy, const struct step *step, str
                                             deploy->app->name, (unsigned long long)deploy->release,
                                             service->name)};
 
-    make_site_folders(deploy, service->name);
+    make_site_folders(deploy);
     set_job(spec);
     set_arguments(spec, arguments, ARRAY_LEN(arguments));
 }
