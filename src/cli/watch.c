@@ -109,23 +109,19 @@ static void print_event(struct watch *watch, const struct json *event, const cha
     uint64_t at_us = 0;
     if (clock_parse(json_get_text(event, "time", ""), &at_us) < 0 || at_us < watch->first_us)
         at_us = watch->first_us;
-    if (is_state && terminal->is_terminal)
-        return; /* the living line shows it */
+    if (is_state)
+        return; /* says nothing beyond the column of states; the living line shows it */
     struct buf text = BUF_INIT(65536);
     CLEANUP(arena_freep) struct arena *arena = arena_new(65536);
     buf_printf(&text, "%s%7s%s  %-10s", colour_on(terminal, COLOUR_DIM),
                duration_format(arena, at_us - watch->first_us), colour_off(terminal), state);
-    if (!is_state) {
-        buf_append_text(&text, "  ");
-        buf_append_text(&text, colour_on(terminal, colour));
-        if (who && !strstr(message, who)) {
-            terminal_append(&text, terminal, slice_from(who), false);
-            buf_append_text(&text, ": ");
-        }
-        terminal_append(&text, terminal, slice_from(message), false);
-        buf_append_text(&text, colour != COLOUR_NONE ? colour_off(terminal) : "");
+    buf_printf(&text, "  %s", colour_on(terminal, colour));
+    if (who && !strstr(message, who)) {
+        terminal_append(&text, terminal, slice_from(who), false);
+        buf_append_text(&text, ": ");
     }
-    buf_append_byte(&text, '\n');
+    terminal_append(&text, terminal, slice_from(message), false);
+    buf_printf(&text, "%s\n", colour != COLOUR_NONE ? colour_off(terminal) : "");
     living_clear(watch);
     fflush(stdout);
     print_buf(&text);
