@@ -107,6 +107,7 @@ void listener_limits(struct edge *edge)
     uint64_t descriptors;
 
     (void)getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur -= limit.rlim_cur / STATIC_FD_SHARE;
     descriptors = limit.rlim_cur > 2 * RESERVED_FDS ? limit.rlim_cur - RESERVED_FDS : RESERVED_FDS;
     /* Every client may need an upstream of its own. */
     edge->connection_limit = (unsigned)MIN(descriptors / 2, (uint64_t)1000000);

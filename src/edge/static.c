@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include "edge/static_private.h"
 #include "os/file.h"
@@ -15,12 +16,14 @@
 struct static_cache *static_cache_new(size_t memory_limit_bytes, unsigned fd_limit)
 {
     struct static_cache *cache = calloc(1, sizeof *cache);
+    struct rlimit limit = {.rlim_cur = 1024};
 
     assert(cache);
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
     list_init(&cache->sites);
     list_init(&cache->pages);
     cache->memory_limit = memory_limit_bytes;
-    cache->fd_limit = fd_limit;
+    cache->fd_limit = (unsigned)MIN((rlim_t)fd_limit, limit.rlim_cur / STATIC_FD_SHARE);
     return cache;
 }
 

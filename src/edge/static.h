@@ -32,10 +32,11 @@ struct static_site;  /* one static service of a snapshot; sites with one root an
 struct static_page;
 
 #define STATIC_MEMORY_LIMIT (64u * 1024 * 1024)
-#define STATIC_FD_LIMIT     256u
+#define STATIC_FD_LIMIT     1024u
+#define STATIC_FD_SHARE     16u /* never more than this part of RLIMIT_NOFILE */
 
-/* Bodies and heads up to memory_limit_bytes, open files up to fd_limit. Pages in flight may exceed
- * both for their time. */
+/* Bodies and heads up to memory_limit_bytes, open files up to fd_limit and 1/STATIC_FD_SHARE of
+ * RLIMIT_NOFILE. Pages in flight may exceed both for their time. */
 struct static_cache *static_cache_new(size_t memory_limit_bytes, unsigned fd_limit);
 void static_cache_free(
     struct static_cache *cache); /* every site closed, every answer done; NULL allowed */

@@ -237,16 +237,15 @@ static bool read_whole(int fd, char *body, size_t len)
     return true;
 }
 
-/* The entity tag of a small file is a hash of its content, so a release that does not change it
- * keeps the browsers' copies. A big file is not read for this: its size and time of change stand
- * in. */
+/* The entity tag of a file is a hash of its content, so a release that does not change it keeps the
+ * browsers' copies. A big file is not read for this: its size and time of change stand in. */
 static void variant_name(struct static_variant *variant, enum static_coding coding,
-                         const struct stat *stat)
+                         const char *content, const struct stat *stat)
 {
     uint64_t high = (uint64_t)stat->st_mtim.tv_sec, low = (uint64_t)stat->st_mtim.tv_nsec;
 
-    if (variant->body) {
-        high = hash_fast(variant->body, variant->bytes, 0);
+    if (content) {
+        high = hash_fast(content, variant->bytes, 0);
         low = variant->bytes;
     } else {
         low ^= variant->bytes << 20;
@@ -283,26 +282,29 @@ static bool variant_fill(struct static_page *page, enum static_coding coding, in
                          const struct stat *stat)
 {
     struct static_variant *variant = &page->variants[coding];
+    char *content = NULL;
 
     variant->bytes = (uint64_t)stat->st_size;
     variant->modified_s = stat->st_mtim.tv_sec;
     variant->fd = -1;
-    if (variant->bytes <= STATIC_BODY_MAX) {
-        variant->body = malloc(variant->bytes + 1);
-        if (!variant->body || !read_whole(fd, variant->body, variant->bytes))
+    if (variant->bytes <= STATIC_HASH_MAX) {
+        content = malloc(variant->bytes + 1);
+        if (!content || !read_whole(fd, content, variant->bytes))
             goto fail;
     }
-    variant_name(variant, coding, stat);
+    variant_name(variant, coding, content, stat);
     if (!variant_make_heads(page, coding))
         goto fail;
+    if (variant->bytes <= STATIC_BODY_MAX)
+        variant->body = TAKE_PTR(content);
+    free(content);
     account(page,
             (variant->body ? variant->bytes : 0) + variant->ok_len + variant->not_modified_len,
             !variant->body);
     variant->state = VARIANT_LOADED;
     return true;
 fail:
-    free(variant->body);
-    variant->body = NULL;
+    free(content);
     return false;
 }
 

@@ -9,9 +9,12 @@
 #include "net/http1.h"
 #include "net/media_type.h"
 
-#define STATIC_BODY_MAX  (64u * 1024) /* larger bodies are sent from the file */
-#define STATIC_PATH_MAX  4096u        /* decoded; longer ones name no file */
-#define STATIC_RULES_MAX 64u          /* header rules of a site: a bit each in a mask */
+/* Kept in memory and sent with the head in one call; larger bodies are sent from the file: without
+ * the copy, sendfile(2) is the faster way from about this size on (bench/README.md). */
+#define STATIC_BODY_MAX  (16u * 1024)
+#define STATIC_HASH_MAX  (256u * 1024) /* bodies up to here are read once, for their entity tag */
+#define STATIC_PATH_MAX  4096u         /* decoded; longer ones name no file */
+#define STATIC_RULES_MAX 64u           /* header rules of a site: a bit each in a mask */
 #define STATIC_ETAG_SIZE 48
 
 enum static_coding { STATIC_IDENTITY, STATIC_GZIP, STATIC_BROTLI, STATIC_CODINGS };

@@ -729,11 +729,11 @@ static void nothing_is_kept_before_it_is_asked_for(void **state)
 static void memory_and_descriptors_stay_below_their_ceilings(void **state)
 {
     struct fixture *fixture = *state;
-    static char content[60 * 1024], big[70 * 1024];
+    static char content[16 * 1024], big[70 * 1024];
     char name[32], path[40];
 
     open_plain(fixture, false);
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 200; i++) {
         (void)snprintf(name, sizeof name, "%c%d.txt", i % 2 ? 'm' : 'f', i);
         write_file(fixture, name, i % 2 ? content : big, i % 2 ? sizeof content : sizeof big);
         (void)snprintf(path, sizeof path, "/%s", name);
@@ -741,7 +741,7 @@ static void memory_and_descriptors_stay_below_their_ceilings(void **state)
         assert_true(static_cache_memory(fixture->cache) <= 1u << 20);
         assert_true(static_cache_fds(fixture->cache) <= 8);
     }
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 200; i++) {
         (void)snprintf(path, sizeof path, "/%c%d.txt", i % 2 ? 'm' : 'f', i);
         assert_int_equal(get(fixture, path), 200);
     }
