@@ -1,6 +1,7 @@
 /* control.c - the control role: how its parts come up and are wired. */
 #include "base/log.h"
 #include "control/control_private.h"
+#include "deploy/ballast.h"
 #include "os/file.h"
 #include "os/socket.h"
 #include "store/store.h"
@@ -100,6 +101,7 @@ static void on_housekeeping(struct loop_timer *timer)
     struct error err = {0};
 
     (void)store_lease_expire(control->store, &err);
+    ballast_take(control->state_directory);
     if (revision > 2 * HISTORY_KEPT && revision - control->compacted > HISTORY_KEPT) {
         if (store_compact(control->store, revision - HISTORY_KEPT, &err) != 0)
             log_failure(&err, "unable to compact the store");
@@ -171,6 +173,7 @@ void control_on_table_end(struct control *control)
 {
     struct platform *platform = control->platform;
 
+    ballast_take(control->state_directory);
     readiness_open(&control->readiness);
     free((void *)(uintptr_t)platform->settings.notify_socket);
     platform->settings.notify_socket = strdup(control->readiness.address);

@@ -507,7 +507,7 @@ static bool release_is_needed(const struct app *app, const struct release *relea
     return false;
 }
 
-static void drop_files(struct app *app, struct release *release)
+void app_drop_files(struct app *app, struct release *release)
 {
     static const char *const folders[] = {"releases", "static"};
     char path[NAMES_PATH_SIZE];
@@ -580,7 +580,7 @@ void app_retain(struct app *app)
         struct release *release = container_of(node, struct release, node);
 
         if (i < count && (marks[i].is_dropped || (!release->has_files && !marks[i].is_needed)))
-            drop_files(app, release);
+            app_drop_files(app, release);
         i++;
     }
     drop_records(app);

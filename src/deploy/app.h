@@ -47,6 +47,9 @@ const char *app_state_name(const struct app *app);
  */
 void app_retain(struct app *app);
 
+/* The folders of a release, in the background; its record stays. */
+void app_drop_files(struct app *app, struct release *release);
+
 /* Root mode: two uids that no app has, not even one in the trash; one for both when only one is
  * left. */
 MUST_USE int app_uids_take(struct platform *platform, uint32_t ret_uids[2], struct error *err);

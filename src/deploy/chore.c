@@ -1,5 +1,7 @@
 #include "deploy/chore.h"
 #include "base/log.h"
+#include "deploy/deploy.h"
+#include "deploy/remove_tree.h"
 #include "os/file.h"
 #include <stdio.h>
 
@@ -19,15 +21,27 @@ void chores_free(struct platform *platform)
 static void on_chore_changed(struct unit *unit)
 {
     struct chore *chore = container_of(unit, struct chore, unit);
+    struct platform *platform = chore->platform;
+    struct app *app = platform_app_find(platform, chore->app);
     struct error err = {0};
 
     if (unit->state != UNIT_EXITED)
         return;
     /* What the unit may not remove are the empty folders that belong to control. */
-    if (directory_remove_tree(chore->path, &err) != 0)
+    if (remove_tree_shell(chore->path, &err) != 0)
         log_failure(&err, "unable to remove '%s'", chore->path);
-    platform_unit_release(chore->platform, unit);
+    platform_unit_release(platform, unit);
     chore_free(chore);
+    if (app)
+        deploy_edges_changed(app); /* one that waits for the room looks again */
+}
+
+bool chores_has(const struct platform *platform, const char *app)
+{
+    list_each (node, &platform->chores)
+        if (strcmp(container_of(node, struct chore, node)->app, app) == 0)
+            return true;
+    return false;
 }
 
 void platform_remove_tree(struct platform *platform, const char *app, uint32_t uid,
@@ -47,6 +61,7 @@ void platform_remove_tree(struct platform *platform, const char *app, uint32_t u
         abort();
     chore->platform = platform;
     chore->unit.on_change = on_chore_changed;
+    (void)snprintf(chore->app, sizeof(chore->app), "%s", app);
     memcpy(chore->path, absolute, sizeof(absolute));
     list_push_back(&platform->chores, &chore->node);
 

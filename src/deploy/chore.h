@@ -13,9 +13,12 @@ struct chore {
     struct list node; /* in platform->chores */
     struct platform *platform;
     struct unit unit;
+    char app[NAMES_NAME_SIZE];
     char path[NAMES_PATH_SIZE]; /* absolute */
 };
 
 void chores_free(struct platform *platform);
+bool chores_has(const struct platform *platform,
+                const char *app); /* something of it is being removed */
 
 #endif

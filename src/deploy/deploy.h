@@ -73,6 +73,7 @@ struct deploy {
     struct log_request log;
     bool is_log_due; /* RETURNING waits for the lines */
     unsigned log_attempts;
+    bool is_room_due; /* the disk is full: what the release wrote goes before the deploy ends */
     struct loop_timer log_timer;
     uint64_t log_unit;
     char *trash; /* remove: id */

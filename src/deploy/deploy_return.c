@@ -6,6 +6,7 @@
  * failed are fetched meanwhile.
  */
 #include "base/log.h"
+#include "deploy/chore.h"
 #include "deploy/deploy.h"
 #include <signal.h>
 
@@ -152,7 +153,15 @@ void deploy_return_start(struct deploy *deploy)
 
 void deploy_return_look(struct deploy *deploy)
 {
+    struct app *app = deploy->app;
+
     if (deploy->unit.id != 0 || deploy->is_log_due)
+        return;
+    if (deploy->is_room_due && !deploy->has_shifted) {
+        deploy->is_room_due = false;
+        app_drop_files(app, app_release(app, deploy->release));
+    }
+    if (chores_has(app->platform, app->name) && !deploy->has_shifted)
         return;
     if (deploy->has_shifted && is_old_coming_up(deploy))
         return;

@@ -17,6 +17,7 @@
 #define UNPACK_TIMEOUT_MS  (10u * 60 * 1000)
 #define PUBLISH_TIMEOUT_MS (10u * 60 * 1000)
 #define STOP_GRACE_MS      5000u
+#define DISK_FULL_BYTES    (1024u * 1024)
 #define BUILD_CPU_WEIGHT   25u /* running instances come first */
 
 enum step_kind { STEP_UNPACK, STEP_BUILD, STEP_PUBLISH, STEP_MIGRATE };
@@ -347,14 +348,31 @@ static void hint_for(const struct step *step, char hint[DEPLOY_TEXT_SIZE])
     }
 }
 
+/* A full disk also keeps the lines from being stored that would tell of it. */
+static bool is_disk_full(const struct deploy *deploy)
+{
+    uint64_t free_bytes;
+
+    return disk_free_bytes(deploy->app->platform->settings.state_directory, &free_bytes, NULL) ==
+               0 &&
+           free_bytes < DISK_FULL_BYTES;
+}
+
 static void step_failed(struct deploy *deploy, const struct step *step, const char *words)
 {
     uint64_t unit = deploy->unit.id;
     char hint[DEPLOY_TEXT_SIZE];
 
-    hint_for(step, hint);
-    deploy_fail(deploy, unit, NULL, hint, "%s%s%s %s", step_names[step->kind],
-                step->service ? " of " : "", step_service(step), words);
+    const char *full = is_disk_full(deploy) ? "; No space left on the disk" : "";
+
+    deploy->is_room_due = full[0];
+    if (full[0])
+        (void)snprintf(hint, sizeof(hint), "free some space below '%.1000s'",
+                       deploy->app->platform->settings.state_directory);
+    else
+        hint_for(step, hint);
+    deploy_fail(deploy, unit, NULL, hint, "%s%s%s %s%s", step_names[step->kind],
+                step->service ? " of " : "", step_service(step), words, full);
 }
 
 void deploy_step_changed(struct unit *unit)

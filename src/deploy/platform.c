@@ -1,6 +1,7 @@
 #include "deploy/platform.h"
 #include "base/log.h"
 #include "deploy/app.h"
+#include "deploy/ballast.h"
 #include "deploy/chore.h"
 #include "deploy/database.h"
 #include "deploy/deploy.h"
@@ -204,7 +205,13 @@ void platform_flush(struct platform *platform)
         platform->is_publish_due = false;
         platform->port->publish(platform->port, platform->version);
     }
-    if (journal_commit(&platform->journal, &err) != 0) {
+    int code = journal_commit(&platform->journal, &err);
+    if (code == ERR_NO_SPACE && ballast_let_go(platform->settings.state_directory)) {
+        log_warning("the disk is full; the reserve was let go");
+        error_clear(&err);
+        code = journal_commit(&platform->journal, &err);
+    }
+    if (code != 0) {
         log_failure(&err, "unable to store what was decided; it is tried again");
         loop_timer_start_in(platform->loop, &platform->retry, LOOP_MS(COMMIT_RETRY_MS));
         return;

@@ -78,3 +78,19 @@ int remove_tree_content(const char *directory, struct error *err)
     (void)error_copy(err, &story);
     return error_wrap(err, "below '%s'", directory);
 }
+
+int remove_tree_shell(const char *directory, struct error *err)
+{
+    DIR *stream = opendir(directory);
+    const struct dirent *entry;
+
+    if (!stream)
+        return errno == ENOENT ? 0 : error_errno(err, errno, "unable to open '%s'", directory);
+    while ((entry = readdir(stream)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            (void)unlinkat(dirfd(stream), entry->d_name, AT_REMOVEDIR);
+    (void)closedir(stream);
+    if (rmdir(directory) != 0 && errno != ENOENT)
+        return error_errno(err, errno, "unable to remove '%s'", directory);
+    return 0;
+}

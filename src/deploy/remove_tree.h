@@ -11,5 +11,8 @@
 /* Remove everything below `directory`, never following links; empty folders that it may not remove
  * stay. Absent is fine. ERR_PERMISSION and others when a file remains. */
 MUST_USE int remove_tree_content(const char *directory, struct error *err);
+/* What remove_tree_content of another user left: the empty folders in `directory`, and itself.
+ * Absent is fine. */
+MUST_USE int remove_tree_shell(const char *directory, struct error *err);
 
 #endif
