@@ -208,6 +208,8 @@ static void check_service(struct check *check, struct manifest_service *service)
 {
     struct service_check it = {check, service, item_node(check->root, "services", service->name),
                                true};
+    if (it.node->kind != NODE_MAP && !node_is_null(it.node))
+        return; /* told already */
     const struct node *type = node_get(it.node, "type");
     if (type) {
         struct complaint complaint;

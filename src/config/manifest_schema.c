@@ -14,6 +14,18 @@ static void write_pattern(struct json_writer *writer, const char *pattern)
     json_write_text(writer, "pattern", pattern);
 }
 
+/* With its unit, or the number 0. */
+static void write_measure(struct json_writer *writer, const char *pattern)
+{
+    json_begin_array(writer, "type");
+    json_write_text(writer, NULL, "string");
+    json_write_text(writer, NULL, "integer");
+    json_end_array(writer);
+    json_write_text(writer, "pattern", pattern);
+    json_write_integer(writer, "minimum", 0);
+    json_write_integer(writer, "maximum", 0);
+}
+
 static void write_words(struct json_writer *writer, const struct key *key)
 {
     struct slice word;
@@ -107,13 +119,13 @@ static void write_type(struct json_writer *writer, const struct key *key)
         write_numbers(writer, statuses, ARRAY_LEN(statuses));
         break;
     case KIND_DURATION:
-        write_pattern(writer, DURATION_PATTERN);
+        write_measure(writer, DURATION_PATTERN);
         break;
     case KIND_BACKOFF:
         write_pattern(writer, "^[0-9]+[0-9dhms]*\\.\\.[0-9]+[0-9dhms]*$");
         break;
     case KIND_SIZE:
-        write_pattern(writer, SIZE_PATTERN);
+        write_measure(writer, SIZE_PATTERN);
         break;
     case KIND_CPUS:
         json_write_text(writer, "type", "number");

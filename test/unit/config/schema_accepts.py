@@ -19,7 +19,7 @@ except (ImportError, AttributeError):
 WEB = "app: a\nservices: {web: {start: x, %s}}"
 ACCEPTED = ["{app: hello, services: {web: {start: node server.js}}}",
             WEB % "instances: max", WEB % "instances: 3", WEB % "env: {A: 1, B: yes, C: text, D: {from: db.url}, E: {generate: true}}",
-            WEB % "stop: {grace: 1m30s, drain: 10s, signal: SIGINT}", WEB % "resources: {cpus: 0.5, memory: 512M}",
+            WEB % "stop: {grace: 1m30s, drain: 0, signal: SIGINT}", WEB % "resources: {cpus: 0.5, memory: 512M}",
             WEB % "restart: {backoff: 100ms..60s}", WEB % "x-owner: anna", WEB % "scaling: {min: 1, max: 3}",
             "app: a\nservices: {s: {type: static}}\nroutes: [{host: '*.a.org', path: /, service: s, tls: off}]"]
 REFUSED = ["{app: Hello, services: {}}", "{services: {}}", "{app: a}", "{app: a, services: {Web: {start: x}}}", "[]",

@@ -176,6 +176,8 @@ static void unknown_keys_come_with_a_suggestion(void **state)
     assert_string_equal(f->err.hint, "did you mean 'instances'?");
     expect(f, WEB("    zebra: 3\n"), "5:5 services.web: unknown key 'zebra'\n");
     assert_string_equal(f->err.text, "slipway.yaml:5:5: services.web: unknown key 'zebra'");
+    expect(f, "app: a\nservices: {web: [start]}\n",
+           "2:17 services.web: expected a map of keys, got a list\n");
 }
 
 static void unknown_words_come_with_a_suggestion(void **state)
