@@ -23,10 +23,11 @@ struct stream {
     uint64_t active_us;
     uint64_t last_seal;        /* ingest->seal_count when it was last stored; 0: never had a byte */
     uint64_t label_generation; /* of the builder that label_index belongs to */
-    uint16_t label_index;
+    uint64_t access_generation; /* the same for access_index: the label of an access line */
+    uint16_t label_index, access_index;
     bool is_at_end, is_dropping, is_flushing;
     bool is_orphan;                   /* nobody waits to hear that it is done */
-    char access_label[LABEL_LEN_MAX]; /* the one of label_index, on access streams */
+    char access_label[LABEL_LEN_MAX]; /* the one of access_index */
     size_t access_label_len;
 };
 

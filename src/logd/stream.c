@@ -118,19 +118,19 @@ static int label_of_access(struct stream *stream, struct slice *line, uint16_t *
 
     if (end < 0)
         return label_of_stream(stream, ret_label);
-    if (stream->label_generation != builder->generation ||
+    if (stream->access_generation != builder->generation ||
         !slice_eq(text, (struct slice){stream->access_label, stream->access_label_len})) {
         if (label_parse(text, &label))
             return label_of_stream(stream, ret_label);
-        code = block_builder_label(builder, 0, KEEPER_STREAM_ACCESS, text, &stream->label_index);
+        code = block_builder_label(builder, 0, KEEPER_STREAM_ACCESS, text, &stream->access_index);
         if (code)
             return code;
-        stream->label_generation = builder->generation;
+        stream->access_generation = builder->generation;
         memcpy(stream->access_label, text.ptr, text.len);
         stream->access_label_len = text.len;
     }
     *line = slice_sub(*line, (size_t)end + 1, line->len);
-    *ret_label = stream->label_index;
+    *ret_label = stream->access_index;
     return 0;
 }
 
