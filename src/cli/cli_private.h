@@ -73,6 +73,10 @@ void print_failure(const struct error *err); /* "slipway: …" and "HINT: …" o
 void print_buf(struct buf *buf);             /* to stdout, and clear it */
 void print_note(const char *format, ...) PRINTF_LIKE(1, 2); /* a line on stderr that is no error */
 
+/* Cells from JSON; NULL where there is nothing to show. */
+const char *cell_number(struct command *command, const struct json *number);
+const char *cell_release(struct command *command, const struct json *release); /* "v12" */
+
 #define TABLE_COLUMNS_MAX 16
 struct table_cell {
     const char *text;

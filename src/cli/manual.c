@@ -170,6 +170,6 @@ int verb_manual(struct command *command)
         return 0;
     }
     error_set(&err, ERR_USAGE, "there is no page '%s'", wanted);
-    error_hint(&err, "slipway manual %s", command->verb->usage);
+    error_hint(&err, "there are slipway, slipway.yaml, cli, manifest and admin-api");
     return fail_with(&err);
 }

@@ -42,16 +42,17 @@ enum colour colour_of_state(const char *state)
         const char *word;
         enum colour colour;
     } words[] = {
-        {"live", COLOUR_GREEN},      {"healthy", COLOUR_GREEN},  {"running", COLOUR_GREEN},
-        {"ready", COLOUR_GREEN},     {"done", COLOUR_GREEN},     {"failed", COLOUR_RED},
-        {"crash_loop", COLOUR_RED},  {"unhealthy", COLOUR_RED},  {"crashed", COLOUR_RED},
-        {"down", COLOUR_RED},        {"stopped", COLOUR_DIM},    {"superseded", COLOUR_DIM},
-        {"stopping", COLOUR_YELLOW}, {"draining", COLOUR_YELLOW}};
+        {"live", COLOUR_GREEN},       {"ready", COLOUR_GREEN},     {"removed", COLOUR_GREEN},
+        {"failed", COLOUR_RED},       {"crash_loop", COLOUR_RED},  {"unhealthy", COLOUR_RED},
+        {"degraded", COLOUR_YELLOW},  {"backoff", COLOUR_YELLOW},  {"restarting", COLOUR_YELLOW},
+        {"draining", COLOUR_YELLOW},  {"stopping", COLOUR_YELLOW}, {"rolled_back", COLOUR_YELLOW},
+        {"cancelled", COLOUR_YELLOW}, {"deploying", COLOUR_CYAN},  {"retired", COLOUR_DIM},
+        {"stopped", COLOUR_DIM},      {"gone", COLOUR_DIM},
+    };
     for (size_t i = 0; i < ARRAY_LEN(words); i++)
         if (strcmp(words[i].word, state) == 0)
             return words[i].colour;
-    return strcmp(state, "rolled_back") == 0 || strcmp(state, "cancelled") == 0 ? COLOUR_YELLOW
-                                                                                : COLOUR_NONE;
+    return COLOUR_NONE;
 }
 
 /* Length of an SGR sequence ("ESC [ 1;32 m") at the start of the text; 0: none. */

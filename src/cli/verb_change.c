@@ -11,6 +11,14 @@ int change_and_watch(struct command *command, const struct call *call)
     struct error err = {0};
     bool is_interrupted = false;
     int r = platform_call_json(command, call, &text, &answer, &err);
+    if (r == 0 && json_get(answer, "deploy") && json_get_integer(answer, "deploy", -1) == 0) {
+        if (command_option(command, "json"))
+            printf(SLICE_FORMAT "\n", SLICE_ARG(text));
+        else
+            printf("%s is back; it had nothing live to start\n",
+                   json_get_text(answer, "app", "it"));
+        return 0;
+    }
     if (r == 0)
         r = ticket_read(command, answer, &ticket, &err);
     if (r < 0)

@@ -66,6 +66,10 @@ int control_releases(struct control *control UNUSED, const char *app, struct buf
 {
     if (check(app, err) < 0)
         return err->code;
+    if (fake.new_app && strcmp(app, fake.new_app) == 0) {
+        buf_printf(ret_json, "{\"app\":\"%s\",\"releases\":[]}", app);
+        return 0;
+    }
     buf_printf(ret_json,
                "{\"app\":\"%s\",\"releases\":[{\"release\":3,\"created_at\":\"2026-03-01T12:34:56."
                "789012Z\","
@@ -111,6 +115,8 @@ int control_source_open(struct control *control UNUSED, const char *app, uint64_
 {
     if (check(app, err) < 0)
         return err->code;
+    if (fake.dies_path && unlink(fake.dies_path) == 0)
+        _exit(9);
     *ret_fd = open(fake.source_path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     return *ret_fd < 0 ? error_errno(err, errno, "unable to open the upload") : 0;
 }

@@ -10,11 +10,13 @@ struct fake_control {
     const char *fail_app;   /* operations on it fail … */
     int fail_code;          /* … with this */
     const char *broken_app; /* its deploys fail at the build */
+    const char *new_app;    /* has no releases */
+    const char *dies_path;  /* when this file exists, an upload removes it and kills the process */
     uint64_t next_deploy;
     unsigned scaled_to;
     uint64_t rolled_back_to;
     char who[64], service[64], manifest_app[64];
-    char source_path[64]; /* where an upload goes; removed by fake_control_done */
+    char source_path[128]; /* where an upload goes; removed by fake_control_done */
     int sources_complete, sources_broken, unsubscribed;
     struct control_subscription *open_subscription; /* of an event stream that has not ended */
     bool keeps_events_open;

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 struct fixture {
-    char base[64], state[96], app[96];
+    char base[64], state[96], app[96], dies[96];
     pid_t platform;
     int status; /* of the last command */
     char out[65536], err[16384];
@@ -32,26 +32,48 @@ static void write_file(const char *directory, const char *name, const char *text
     fd_close(fd);
 }
 
-/* ---- the platform */
+/* ---- the platform: one process that holds the lock, as the keeper does, and starts the other one
+ * anew when it dies */
 
-static void NORETURN platform_main(struct fixture *fixture, int ready_fd)
+static void NORETURN control_run(struct fixture *fixture, int ready_fd)
 {
-    char lock[128];
+    char pid[32];
     struct loop *loop;
     struct admin *admin;
-    int lock_fd;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    snprintf(lock, sizeof(lock), "%s/lock", fixture->state);
     fake_control_init();
+    unlink(fake.source_path);
+    snprintf(fake.source_path, sizeof(fake.source_path), "%s/upload", fixture->base);
+    write_file(fixture->base, "upload", "");
     fake.fail_app = "ghost";
     fake.fail_code = ERR_NOT_FOUND;
     fake.broken_app = "broken";
-    if (file_lock(lock, &lock_fd, NULL) < 0 || loop_new(&loop, NULL) < 0 ||
-        admin_start(loop, NULL, fixture->state, &admin, NULL) < 0)
+    fake.new_app = "fresh";
+    fake.dies_path = fixture->dies;
+    snprintf(pid, sizeof(pid), "%d\n", getpid());
+    write_file(fixture->base, "control.pid", pid);
+    if (loop_new(&loop, NULL) < 0 || admin_start(loop, NULL, fixture->state, &admin, NULL) < 0)
         _exit(1);
     (void)!write(ready_fd, "r", 1);
     for (;;)
         (void)!loop_turn(loop, 1000, NULL);
+}
+
+static void NORETURN platform_main(struct fixture *fixture, int ready_fd)
+{
+    char lock[128];
+    int lock_fd;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    snprintf(lock, sizeof(lock), "%s/lock", fixture->state);
+    if (file_lock(lock, &lock_fd, NULL) < 0)
+        _exit(1);
+    for (;;) {
+        pid_t pid = fork();
+        if (pid == 0)
+            control_run(fixture, ready_fd);
+        (void)!waitpid(pid, NULL, 0);
+        usleep(200000);
+    }
 }
 
 static void platform_start(struct fixture *fixture)
@@ -83,6 +105,7 @@ static int setup(void **state)
     assert_non_null(mkdtemp(fixture->base));
     snprintf(fixture->state, sizeof(fixture->state), "%s/state", fixture->base);
     snprintf(fixture->app, sizeof(fixture->app), "%s/app", fixture->base);
+    snprintf(fixture->dies, sizeof(fixture->dies), "%s/dies", fixture->base);
     assert_int_equal(directory_make(fixture->state, 0700, NULL), 0);
     assert_int_equal(directory_make(fixture->app, 0700, NULL), 0);
     write_file(fixture->app, "slipway.yaml",
@@ -339,40 +362,78 @@ static void logs_are_readable(void **state)
     assert_int_equal(fixture->status, 2);
 }
 
-/* The platform is killed while logs are followed and comes back: what was printed is not printed
- * again. */
-static void followed_logs_go_on_without_repeats_after_a_restart(void **state)
+/* Wait until the output of the running command contains `part`. */
+static void await_output(struct fixture *fixture, const char *part)
 {
-    struct fixture *fixture = *state;
-    char path[128];
     struct buf text = BUF_INIT(65536);
+    char path[128];
     snprintf(path, sizeof(path), "%s/out", fixture->base);
-    pid_t pid = command_start(fixture, "logs shop -f");
-    for (int i = 0; i < 500 && !strstr(buf_text(&text), "127.0.0.1"); i++) {
+    for (int i = 0; i < 1000 && !strstr(buf_text(&text), part); i++) {
         usleep(10000);
         buf_clear(&text);
         (void)!file_read(path, 65536, &text, NULL);
     }
-    /* Someone holds the lock all the time, as the keeper does while control restarts. */
-    char lock[128];
-    int lock_fd = -1;
-    snprintf(lock, sizeof(lock), "%s/lock", fixture->state);
-    platform_kill(fixture);
-    for (int i = 0; i < 100 && file_lock(lock, &lock_fd, NULL) < 0; i++)
-        usleep(1000);
-    usleep(300000);
-    fd_close(lock_fd);
-    platform_start(fixture);
-    usleep(700000);
+    assert_contains(buf_text(&text), part);
+    buf_done(&text);
+}
+
+static void control_kill(struct fixture *fixture)
+{
+    char text[32];
+    uint64_t pid;
+    read_back(fixture->base, "control.pid", text, sizeof(text));
+    assert_int_equal(slice_to_u64(slice_trim(slice_from(text)), &pid), 0);
+    kill((pid_t)pid, SIGKILL);
+}
+
+static void followed_logs_go_on_without_repeats_after_a_restart(void **state)
+{
+    struct fixture *fixture = *state;
+    pid_t pid = command_start(fixture, "logs shop -f");
+    await_output(fixture, "127.0.0.1");
+    control_kill(fixture); /* the one that comes back has the same three records */
+    usleep(1000000);
     kill(pid, SIGINT);
     command_end(fixture, pid);
-    buf_done(&text);
-    if (fixture->status == 8)
-        return; /* it looked in the moment between the two locks: right, too */
     assert_int_equal(fixture->status, CLI_EXIT_INTERRUPTED);
     const char *first = strstr(fixture->out, "listening");
     assert_non_null(first);
     assert_null(strstr(first + 1, "listening"));
+}
+
+static void a_command_waits_for_a_control_that_restarts(void **state)
+{
+    struct fixture *fixture = *state;
+    control_kill(fixture);
+    run(fixture, "status");
+    assert_int_equal(fixture->status, 0);
+    control_kill(fixture);
+    run(fixture, "restart shop");
+    assert_int_equal(fixture->status, 0);
+}
+
+static void an_upload_that_control_did_not_survive_is_sent_again(void **state)
+{
+    struct fixture *fixture = *state;
+    write_file(fixture->app, "slipway.yaml",
+               "app: fresh\nservices:\n  api: {start: node server.js}\n");
+    write_file(fixture->base, "dies", "");
+    run(fixture, "deploy");
+    assert_string_equal(fixture->err, "");
+    assert_int_equal(fixture->status, 0);
+    assert_int_equal(access(fixture->dies, F_OK), -1);
+    assert_contains(fixture->out, "fresh: v3 is live");
+}
+
+static void a_source_that_cannot_be_packed_ends_the_deploy(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    snprintf(path, sizeof(path), "%s/outside", fixture->app);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    run(fixture, "deploy");
+    assert_int_equal(fixture->status, 2);
+    assert_contains(fixture->err, "outside");
 }
 
 static void help_is_there_without_a_platform(void **state)
@@ -408,6 +469,9 @@ int main(void)
         TEST(changes_are_followed_to_their_end),
         TEST(logs_are_readable),
         TEST(followed_logs_go_on_without_repeats_after_a_restart),
+        TEST(a_command_waits_for_a_control_that_restarts),
+        TEST(an_upload_that_control_did_not_survive_is_sent_again),
+        TEST(a_source_that_cannot_be_packed_ends_the_deploy),
         TEST(help_is_there_without_a_platform),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
