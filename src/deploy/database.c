@@ -6,6 +6,7 @@
 #include "os/memory.h"
 #include "os/random.h"
 #include <stdio.h>
+#include <unistd.h>
 
 #define DATABASE_ARENA_BYTES (256u * 1024)
 #define PROBE_INTERVAL_MS    2000u
@@ -152,6 +153,8 @@ static void unit_begin(struct database *database, const struct engine_unit *unit
     if (unit->standard_input.ptr &&
         memory_sealed("standard input", unit->standard_input, &stdin_fd, &err) != 0)
         log_failure(&err, "database '%s'", database->name);
+    if (stdin_fd >= 0)
+        (void)lseek(stdin_fd, 0, SEEK_SET); /* the writer left it at the end */
     struct unit_spec spec = {
         .uid = app->data_uid,
         .gid = app->data_uid,
