@@ -47,7 +47,7 @@ static bool name_is_harmless(const char *name)
                                         "SIGN",       "PRIVATE", "COOKIE", "HASH"};
     char upper[257];
     size_t len = 0;
-    for (; name[len] && len < sizeof(upper) - 1; len++)
+    for (; len < sizeof(upper) - 1 && name[len]; len++)
         upper[len] = name[len] >= 'a' && name[len] <= 'z' ? (char)(name[len] & ~0x20) : name[len];
     upper[len] = '\0';
     for (size_t i = 0; i < ARRAY_LEN(words); i++)

@@ -151,16 +151,18 @@ static int names_read(struct walk *walk, struct arena *arena, int folder_fd,
     }
     size_t count = 0, capacity = 64;
     const char **names = calloc(capacity, sizeof(*names));
+    if (!names)
+        abort();
     int result = 0;
     for (struct dirent *entry = readdir(folder); entry && result == 0; entry = readdir(folder)) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         if (count == capacity) {
-            capacity *= 2;
-            names = reallocarray(names, capacity, sizeof(*names));
+            const char **more = reallocarray(names, capacity *= 2, sizeof(*names));
+            if (!more)
+                abort();
+            names = more;
         }
-        if (!names)
-            abort();
         names[count++] = arena_text(arena, entry->d_name);
         if (walk->files + count >
             FILES_MAX * 2) /* what is ignored counts, too, or a folder could be endless */
@@ -168,7 +170,7 @@ static int names_read(struct walk *walk, struct arena *arena, int folder_fd,
                 error_set(err, ERR_LIMIT, "the folder holds more than %zu files", FILES_MAX * 2);
     }
     closedir(folder);
-    if (result != 0 || !names) {
+    if (result != 0) {
         free(names);
         return result;
     }

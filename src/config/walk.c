@@ -163,6 +163,7 @@ static void walk_item(struct walk *walk, const struct key *key, const struct nod
                       void *item, const struct trail *trail, bool is_later)
 {
     if (key->inner == SECTION_environment) {
+        assert(item); /* nothing that comes later holds variables */
         walk_environment(walk, child, item, trail);
         return;
     }

@@ -436,15 +436,17 @@ static struct node *read_node(struct reader *reader, unsigned depth)
 static struct node *read_stream(struct reader *reader)
 {
     struct node *root = NULL;
-    if (!next_event(reader) ||
-        !next_event(reader)) /* the stream's start; the document's, or the stream's end */
+    if (!next_event(reader)) /* the stream's start */
+        return NULL;
+    if (!next_event(reader)) /* the document's, or the stream's end */
         return NULL;
     if (reader->event.type == YAML_DOCUMENT_START_EVENT) {
         if (!next_event(reader))
             return NULL;
         root = read_node(reader, 1);
-        if (!root || !next_event(reader) ||
-            !next_event(reader)) /* the document's end; what follows */
+        if (!root || !next_event(reader)) /* the document's end */
+            return NULL;
+        if (!next_event(reader)) /* what follows */
             return NULL;
         if (reader->event.type == YAML_DOCUMENT_START_EVENT)
             REPORT(reader, position_of(reader, reader->event.start_mark),

@@ -59,7 +59,7 @@ int store_get(struct store *store, const char *key, struct arena *arena,
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_GET, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(statement, 1, slice_from(key));
     int result = store_step(store, statement, err);
     if (result < 0)
@@ -75,7 +75,7 @@ static int range_count(struct store *store, struct slice first, struct slice end
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_RANGE_COUNT, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(statement, 1, first);
     store_bind_slice(statement, 2, end);
     int result = store_step(store, statement, err);
@@ -106,7 +106,7 @@ int store_range(struct store *store, const char *prefix, size_t limit, struct ar
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_RANGE, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(statement, 1, first);
     store_bind_slice(statement, 2, end);
     store_bind_u64(statement, 3, count);

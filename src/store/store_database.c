@@ -117,12 +117,12 @@ int store_step(struct store *store, sqlite3_stmt *statement, struct error *err)
     return store_database_error(store, result, err, "unable to read or write");
 }
 
-int store_run(struct store *store, enum store_statement which, struct error *err)
+int store_run(struct store *store, enum store_statement statement, struct error *err)
 {
-    CLEANUP(store_statement_resetp) sqlite3_stmt *statement = store_statement(store, which, err);
-    if (!statement)
-        return err ? err->code : ERR_IO;
-    int result = store_step(store, statement, err);
+    CLEANUP(store_statement_resetp) sqlite3_stmt *prepared = store_statement(store, statement, err);
+    if (!prepared)
+        return store_failed(err);
+    int result = store_step(store, prepared, err);
     return result < 0 ? result : 0;
 }
 
@@ -131,7 +131,7 @@ int store_meta_get(struct store *store, const char *name, uint64_t *ret_value, s
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_META_GET, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     bound(sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC));
     int result = store_step(store, statement, err);
     if (result < 0)
@@ -151,7 +151,7 @@ int store_meta_put(struct store *store, const char *name, uint64_t value, struct
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_META_PUT, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     bound(sqlite3_bind_text(statement, 1, name, -1, SQLITE_STATIC));
     store_bind_u64(statement, 2, value);
     return store_step(store, statement, err);

@@ -41,7 +41,7 @@ int store_lease_load(struct store *store, struct error *err)
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_LEASE_LIST, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     int result;
     while ((result = store_step(store, statement, err)) == 1)
         lease_add(store, store_column_u64(statement, 0), store_column_u64(statement, 1));
@@ -55,7 +55,7 @@ static int grant_run(struct store *store, void *argument, struct error *err)
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = result == 0 ? store_statement(store, STATEMENT_LEASE_PUT, err) : NULL;
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_u64(statement, 1, lease->id);
     store_bind_u64(statement, 2, lease->ttl_ms);
     return store_step(store, statement, err);
@@ -103,7 +103,7 @@ static int revoke_run(struct store *store, void *argument, struct error *err)
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_LEASE_DELETE, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_u64(statement, 1, lease);
     return store_step(store, statement, err);
 }

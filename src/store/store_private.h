@@ -96,6 +96,12 @@ int store_entry_read(sqlite3_stmt *statement, struct arena *arena, struct store_
 /* The first key behind all that begin with `prefix`, into a buffer of STORE_KEY_MAX + 1. */
 struct slice store_prefix_end(struct slice prefix, char *buffer);
 
+/* What a call that left `err` returns; never 0. */
+static inline int store_failed(const struct error *err)
+{
+    return err->code ? err->code : ERR_INTERNAL;
+}
+
 /* ---- store_file.c: the file itself */
 
 int store_file_open(struct store *store, const char *directory, struct error *err);

@@ -142,7 +142,7 @@ static int live_read(struct store *store, struct slice key, struct live_entry *r
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_LIVE, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(statement, 1, key);
     int result = store_step(store, statement, err);
     if (result < 0)
@@ -164,7 +164,7 @@ static int history_append(struct store *store, struct slice key, struct live_ent
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_APPEND, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_u64(statement, 1, ++store->last_id);
     store_bind_u64(statement, 2, live.mod_revision);
     store_bind_slice(statement, 3, key);
@@ -194,7 +194,7 @@ static int key_put(struct store *store, struct slice key, struct slice value, ui
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_LIVE_PUT, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(statement, 1, key);
     store_bind_u64(statement, 2, store->last_id);
     store_bind_u64(statement, 3, lease);
@@ -214,7 +214,7 @@ static int key_delete(struct store *store, struct slice key, struct error *err)
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_LIVE_DELETE, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(statement, 1, key);
     return store_step(store, statement, err);
 }
@@ -251,7 +251,7 @@ static int prefix_delete(struct store *store, struct slice prefix, struct error 
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *query = store_statement(store, STATEMENT_RANGE_KEYS, err);
     if (!query)
-        return err->code;
+        return store_failed(err);
     store_bind_slice(query, 1, prefix);
     store_bind_slice(query, 2, store_prefix_end(prefix, end_bytes));
     return delete_rows(store, query, err);
@@ -262,7 +262,7 @@ int store_delete_lease_keys(struct store *store, uint64_t lease, struct error *e
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *query = store_statement(store, STATEMENT_LEASE_KEYS, err);
     if (!query)
-        return err->code;
+        return store_failed(err);
     store_bind_u64(query, 1, lease);
     return delete_rows(store, query, err);
 }
@@ -334,7 +334,7 @@ static int commit_failed(struct store *store, struct error *err)
     int extended = sqlite3_extended_errcode(store->db);
     if (extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC)
         store->is_broken = true;
-    return err->code;
+    return store_failed(err);
 }
 
 int store_atomically(struct store *store,

@@ -12,7 +12,7 @@ static int first_id_of(struct store *store, uint64_t revision, uint64_t *ret_id,
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_EVENT_FIRST, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_u64(statement, 1, revision);
     int result = store_step(store, statement, err);
     if (result < 0)
@@ -136,7 +136,7 @@ static int compact_batch(struct store *store, void *argument, struct error *err)
     CLEANUP(store_statement_resetp)
     sqlite3_stmt *statement = store_statement(store, STATEMENT_COMPACT, err);
     if (!statement)
-        return err->code;
+        return store_failed(err);
     store_bind_u64(statement, 1, compaction->revision);
     store_bind_u64(statement, 2, compaction->after_id);
     store_bind_u64(statement, 3, COMPACT_BATCH);
