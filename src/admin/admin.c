@@ -11,8 +11,8 @@
 
 #define LISTEN_BACKLOG 128
 #define ANSWER_LIMIT   ((size_t)64 * 1024 * 1024)
-#define TREE_LIMIT     ((size_t)128 * 1024 * 1024) /* a parsed body: nodes are larger than their text \
-                                                    */
+/* A parsed body: its nodes are larger than its text. */
+#define TREE_LIMIT    ((size_t)128 * 1024 * 1024)
 #define INSTANCES_MAX 500
 
 struct admin {

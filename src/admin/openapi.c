@@ -154,7 +154,7 @@ void operations_openapi(struct buf *ret_json)
                 continue;
             is_written[k] = true;
             char method[16] = "";
-            for (size_t at = 0; route->method[at] && at < sizeof(method) - 1; at++)
+            for (size_t at = 0; at < sizeof(method) - 1 && route->method[at]; at++)
                 method[at] = (char)(route->method[at] | 0x20);
             json_begin_object(&writer, method);
             json_write_text(&writer, "operationId", route->identifier);

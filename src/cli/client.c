@@ -15,6 +15,22 @@
 
 /* ---- is it there */
 
+/* The inode of a held lock in a line of /proc/locks; 0: none.
+ * "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; who waits for a lock has "->" behind the
+ * number. */
+static uint64_t lock_inode(struct slice line)
+{
+    uint64_t inode = 0;
+    bool is_held = slice_find(line, SLICE("FLOCK")) >= 0 && slice_find(line, SLICE("->")) < 0;
+    while (is_held && line.len) {
+        struct slice inode_part = slice_cut(&line, ' ');
+        struct slice major = slice_cut(&inode_part, ':'), minor = slice_cut(&inode_part, ':');
+        if (major.len && minor.len && slice_to_u64(inode_part, &inode) == 0)
+            return inode;
+    }
+    return 0;
+}
+
 /* The keeper locks <state>/lock with flock(2). /proc/locks tells so without taking the lock, which
  * would get in the way of a keeper that starts this moment. */
 bool platform_is_there(const char *state_directory)
@@ -28,13 +44,8 @@ bool platform_is_there(const char *state_directory)
     FILE *locks = fopen("/proc/locks", "re");
     if (!locks)
         return true; /* unknown: better to wait than to give up on a platform that restarts */
-    while (!is_found && fgets(line, sizeof(line), locks)) {
-        unsigned long long inode = 0;
-        /* "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"; waiters have "->" behind the number */
-        is_found = strstr(line, "FLOCK") && !strstr(line, "->") &&
-                   sscanf(line, "%*s %*s %*s %*s %*s %*x:%*x:%llu", &inode) == 1 &&
-                   inode == (unsigned long long)status.st_ino;
-    }
+    while (!is_found && fgets(line, sizeof(line), locks))
+        is_found = lock_inode(slice_from(line)) == status.st_ino;
     fclose(locks);
     return is_found;
 }
@@ -172,7 +183,7 @@ int platform_call(struct command *command, const struct call *call, struct slice
 int platform_call_json(struct command *command, const struct call *call, struct slice *ret_text,
                        struct json **ret_json, struct error *err)
 {
-    struct slice text;
+    struct slice text = {0};
     int r = platform_call(command, call, &text, err);
     if (r == 0 && json_parse(command->arena, text, ret_json, err) < 0)
         r = error_wrap(err, "the platform's answer is not JSON");
@@ -222,7 +233,7 @@ const char *target_format(struct command *command, const char *format, ...)
 static int only_app(struct command *command, const char **ret_app, struct error *err)
 {
     struct call call = {.method = "GET", .target = "/v1/status", .is_repeatable = true};
-    struct json *status;
+    struct json *status = NULL;
     int r = platform_call_json(command, &call, NULL, &status, err);
     if (r < 0)
         return r;

@@ -187,7 +187,7 @@ void completion_zsh(struct buf *ret_text)
 static int print_apps(struct command *command)
 {
     struct call call = {.method = "GET", .target = "/v1/status", .is_repeatable = true};
-    struct json *status;
+    struct json *status = NULL;
     struct error err = {0};
     int r = platform_call_json(command, &call, NULL, &status, &err);
     if (r < 0)

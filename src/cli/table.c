@@ -100,7 +100,7 @@ static void measure(const struct table *table, const struct terminal *terminal, 
 
 void table_write(const struct table *table, const struct terminal *terminal, struct buf *ret_text)
 {
-    size_t widths[TABLE_COLUMNS_MAX];
+    size_t widths[TABLE_COLUMNS_MAX] = {0};
     measure(table, terminal, widths);
     for (size_t row = 0; row <= table->row_count; row++) {
         buf_printf(ret_text, "%*s", (int)table->indent, "");

@@ -5,9 +5,9 @@
 
 int change_and_watch(struct command *command, const struct call *call)
 {
-    struct deploy_ticket ticket;
-    struct json *answer;
-    struct slice text;
+    struct deploy_ticket ticket = {0};
+    struct json *answer = NULL;
+    struct slice text = {0};
     struct error err = {0};
     bool is_interrupted = false;
     int r = platform_call_json(command, call, &text, &answer, &err);
@@ -131,8 +131,8 @@ int verb_cancel(struct command *command)
         .target =
             target_format(command, "/v1/apps/%s/cancel", encoded(command, command->arguments[0])),
     };
-    struct json *answer;
-    struct slice text;
+    struct json *answer = NULL;
+    struct slice text = {0};
     struct error err = {0};
     int r = platform_call_json(command, &call, &text, &answer, &err);
     if (r < 0)

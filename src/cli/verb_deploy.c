@@ -40,7 +40,7 @@ static int deploy_create(struct command *command, const struct manifest *manifes
     char commit[64];
     struct buf body = BUF_INIT(16 * 1024 * 1024), resolved = BUF_INIT(8 * 1024 * 1024);
     struct json_writer writer = JSON_WRITER(&body);
-    struct json *answer;
+    struct json *answer = NULL;
     source_commit(directory, commit);
     manifest_write_json(manifest, &resolved);
     json_begin_object(&writer, NULL);
@@ -74,7 +74,7 @@ static bool was_taken(struct command *command, const struct deploy_ticket *ticke
         .target = target_format(command, "/v1/apps/%s/releases", encoded(command, ticket->app)),
         .is_repeatable = true,
     };
-    struct json *answer;
+    struct json *answer = NULL;
     struct error err = {0};
     if (platform_call_json(command, &call, NULL, &answer, &err) < 0)
         return false;
@@ -111,7 +111,7 @@ static int deploy_begin(struct command *command, const struct manifest *manifest
 static void print_addresses(struct command *command, const struct manifest *manifest)
 {
     struct call call = {.method = "GET", .target = "/v1/status", .is_repeatable = true};
-    struct json *status;
+    struct json *status = NULL;
     struct error err = {0};
     if (platform_call_json(command, &call, NULL, &status, &err) < 0)
         return;
@@ -129,7 +129,7 @@ static void print_addresses(struct command *command, const struct manifest *mani
 int deploy_folder(struct command *command, const char *directory, const struct manifest *manifest,
                   bool is_detached)
 {
-    struct deploy_ticket ticket;
+    struct deploy_ticket ticket = {0};
     struct error err = {0};
     bool is_interrupted = false, is_json = command_option(command, "json") != NULL;
     int r = deploy_begin(command, manifest, directory, &ticket, &err);

@@ -408,6 +408,12 @@ int verb_logs(struct command *command)
     }
     if (since_ms)
         selection.since_us = clock_wall_us() - MIN(since_ms * 1000, clock_wall_us());
+    if (r == 0 && selection.lines == 0) { /* to the platform 0 means all */
+        if (!selection.is_followed)
+            return 0;
+        selection.lines = LINES_MAX;
+        selection.since_us = clock_wall_us();
+    }
     if (r == 0)
         r = command_app(command, command_argument(command, 0), &selection.app, &err);
     if (r == 0)

@@ -213,8 +213,8 @@ static void plan_print(const struct json *plan)
 int verb_plan(struct command *command)
 {
     struct manifest *manifest;
-    struct json *plan;
-    struct slice text;
+    struct json *plan = NULL;
+    struct slice text = {0};
     struct error err = {0};
     struct buf body = BUF_INIT(16 * 1024 * 1024);
     int r = folder_check(command, directory_of(command), &manifest);

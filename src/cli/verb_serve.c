@@ -128,7 +128,7 @@ static int child_start(struct command *command, struct child *child, struct erro
 static bool is_serving(struct command *command)
 {
     struct call call = {.method = "GET", .target = "/v1/version"};
-    struct slice text;
+    struct slice text = {0};
     struct error err = {0};
     return file_is_directory(command->state_directory) &&
            platform_is_there(command->state_directory) &&

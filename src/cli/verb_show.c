@@ -44,8 +44,8 @@ static void releases_table(struct command *command, const struct json *answer, u
 int verb_releases(struct command *command)
 {
     struct buf text = BUF_INIT(64 * 1024 * 1024);
-    struct json *answer;
-    struct slice raw;
+    struct json *answer = NULL;
+    struct slice raw = {0};
     struct error err = {0};
     const char *app;
     uint64_t most;
@@ -81,8 +81,8 @@ static int trash_list(struct command *command)
     struct call call = {.method = "GET", .target = "/v1/trash", .is_repeatable = true};
     struct buf text = BUF_INIT(16 * 1024 * 1024);
     struct table table;
-    struct json *answer;
-    struct slice raw;
+    struct json *answer = NULL;
+    struct slice raw = {0};
     struct error err = {0};
     if (platform_call_json(command, &call, &raw, &answer, &err) < 0)
         return fail_with(&err);
@@ -132,7 +132,7 @@ int verb_trash(struct command *command)
 int verb_version(struct command *command)
 {
     struct call call = {.method = "GET", .target = "/v1/version", .is_repeatable = true};
-    struct json *answer;
+    struct json *answer = NULL;
     const char *platform = NULL;
     struct error err = {0};
     if (platform_is_there(command->state_directory) &&

@@ -218,8 +218,8 @@ int verb_status(struct command *command)
 {
     struct terminal terminal = terminal_of(STDOUT_FILENO);
     struct buf text = BUF_INIT(64 * 1024 * 1024);
-    struct json *status;
-    struct slice answer;
+    struct json *status = NULL;
+    struct slice answer = {0};
     struct error err = {0};
     if (status_get(command, &answer, &status, &err) < 0)
         return fail_with(&err);
@@ -330,7 +330,7 @@ static void ps_table(struct command *command, const struct json *status, struct 
 int verb_ps(struct command *command)
 {
     struct buf text = BUF_INIT(64 * 1024 * 1024);
-    struct json *status;
+    struct json *status = NULL;
     struct error err = {0};
     if (status_get(command, NULL, &status, &err) < 0)
         return fail_with(&err);
