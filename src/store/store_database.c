@@ -36,9 +36,11 @@ int store_database_error(struct store *store, int result, struct error *err, con
     case SQLITE_IOERR:
         code = system_errno == ENOSPC || system_errno == EDQUOT ? ERR_NO_SPACE : ERR_IO;
         break;
+    case SQLITE_CANTOPEN:
+        code = system_errno == ENOENT ? ERR_NOT_FOUND : ERR_PERMISSION;
+        break;
     case SQLITE_PERM:
     case SQLITE_READONLY:
-    case SQLITE_CANTOPEN:
     case SQLITE_AUTH:
         code = ERR_PERMISSION;
         break;
