@@ -2,7 +2,7 @@
 
     load.py PORT HOST [SECONDS]
 
-Runs until SIGTERM or SECONDS have passed, lets every client finish what it began, and prints one JSON object. Every
+Prints "ready", runs until SIGTERM or SECONDS have passed, lets every client finish what it began, and prints one JSON object. Every
 answer is checked; nothing is retried, so each failure that a client can see is counted.
 """
 import asyncio
@@ -171,6 +171,7 @@ async def websocket():
 
 async def main():
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    print("ready", flush=True)
     steps = [("get", get), ("slow", slow), ("big", big), ("post", post), ("upload", upload)]
     tasks = [asyncio.create_task(run(name, step)) for name, step in steps for _ in range(COUNT)]
     tasks += [asyncio.create_task(websocket()) for _ in range(COUNT)]

@@ -12,6 +12,7 @@ class Load:
             [sys.executable, os.path.join(os.path.dirname(__file__), "load.py"), str(platform.port), host],
             stdout=subprocess.PIPE, text=True,
             env={**os.environ, "LOAD_CLIENTS": str(clients), "LOAD_PAUSE": str(pause)})
+        assert self.process.stdout.readline() == "ready\n"
 
     def finish(self, timeout=60):
         self.process.send_signal(signal.SIGTERM)
