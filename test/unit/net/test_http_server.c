@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -23,7 +24,8 @@ struct fixture {
     struct http_stream stream;
     struct buf got; /* body as the handler saw it */
     int requests, ends, writables, gones, error_code;
-    bool pauses, is_stream_full;
+    bool pauses;
+    int blocks_left; /* that on_writable sends */
 };
 
 static void on_body(struct http_collected *collected, struct slice body, const struct error *err)
@@ -52,9 +54,25 @@ static void on_end(struct http_body_sink *sink, const struct error *err)
     http_exchange_answer(fixture->exchange, err ? 400 : 200, "text/plain", SLICE("taken"));
 }
 
+/* Send blocks until the queue is full or none is left. */
+static void send_blocks(struct fixture *fixture)
+{
+    static const char block[300 * 1024];
+    while (fixture->blocks_left > 0) {
+        fixture->blocks_left--;
+        if (!http_exchange_send(fixture->exchange, (struct slice){block, sizeof(block)}))
+            return;
+    }
+    http_exchange_end_stream(fixture->exchange);
+    fixture->ends++;
+}
+
 static void on_writable(struct http_stream *stream)
 {
-    container_of(stream, struct fixture, stream)->writables++;
+    struct fixture *fixture = container_of(stream, struct fixture, stream);
+    fixture->writables++;
+    if (fixture->blocks_left >= 0)
+        send_blocks(fixture);
 }
 
 static void on_gone(struct http_stream *stream)
@@ -104,6 +122,7 @@ static int setup(void **state)
     assert_int_equal(address_parse(text, &fixture->address, NULL), 0);
     assert_int_equal(socket_listen(&fixture->address, 100, &listener, NULL), 0);
     fixture->handler.on_request = on_request;
+    fixture->blocks_left = -1;
     fixture->collected.on_body = on_body;
     fixture->sink = (struct http_body_sink){on_data, on_end};
     fixture->stream = (struct http_stream){on_writable, on_gone};
@@ -488,6 +507,35 @@ static void a_full_stream_that_is_written_at_once_goes_on(void **state)
     http_server_stop(server);
 }
 
+/* The reader may be so quick that a full queue is gone before the loop looks at the socket again.
+ */
+static void a_quick_reader_gets_a_long_stream(void **state)
+{
+    struct fixture *fixture = *state;
+    int fd = client(fixture);
+    say(fixture, fd, "GET /stream HTTP/1.0\r\nHost: x\r\n\r\n");
+    pid_t reader = fork();
+    if (reader == 0) {
+        char sink[65536];
+        size_t total = 0;
+        ssize_t got;
+        assert_int_equal(fd_set_nonblocking(fd, false), 0);
+        while ((got = recv(fd, sink, sizeof(sink), 0)) > 0)
+            total += (size_t)got;
+        _exit(total > (size_t)20 * 300 * 1024 ? 0 : 1);
+    }
+    fixture->blocks_left = 20;
+    send_blocks(fixture);
+    for (int i = 0; i < 3000 && fixture->ends == 0; i++)
+        turn(fixture);
+    assert_int_equal(fixture->ends, 1);
+    int status = -1;
+    fd_close(fd);
+    for (int i = 0; i < 3000 && waitpid(reader, &status, WNOHANG) == 0; i++)
+        turn(fixture);
+    assert_int_equal(status, 0);
+}
+
 static void a_client_that_leaves_ends_its_stream(void **state)
 {
     struct fixture *fixture = *state;
@@ -604,6 +652,7 @@ int main(void)
         TEST(an_old_client_gets_a_stream_that_ends_with_the_connection),
         TEST(a_slow_reader_stops_the_stream_until_it_has_read),
         TEST(a_full_stream_that_is_written_at_once_goes_on),
+        TEST(a_quick_reader_gets_a_long_stream),
         TEST(a_client_that_leaves_ends_its_stream),
         TEST(an_answer_for_a_client_that_left_is_dropped),
         TEST(an_answer_to_a_half_closed_client_arrives),
