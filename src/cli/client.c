@@ -163,7 +163,9 @@ int platform_call(struct command *command, const struct call *call, struct slice
             break;
         usleep(RETRY_PAUSE_MS * 1000);
     }
-    if (exchange.code == ERR_UNAVAILABLE && !platform_is_there(command->state_directory))
+    bool has_no_effect =
+        exchange.code == ERR_UNAVAILABLE || (exchange.code == ERR_IO && call->is_repeatable);
+    if (has_no_effect && !platform_is_there(command->state_directory))
         return platform_absent(command, err);
     if (exchange.code == ERR_PERMISSION) {
         error_copy(err, &exchange.err);

@@ -32,6 +32,7 @@ struct sender {
     int source_fd, hold_fd, story_fd; /* pipe: read end, our write end; the child's error text */
     uint64_t source_bytes;
     int code;
+    bool is_stopped;
     struct error *err;
 };
 
@@ -80,9 +81,12 @@ static void NORETURN child_main(const char *directory, int fd, int story_fd)
 
 /* ---- the parent */
 
+/* The first reason to stop counts. */
 static void sender_stop(struct sender *sender, int code)
 {
-    sender->code = code;
+    if (!sender->is_stopped)
+        sender->code = code;
+    sender->is_stopped = true;
     loop_stop(sender->loop);
 }
 
@@ -120,6 +124,8 @@ static void on_done(struct http_client_handler *handler,
 {
     struct sender *sender = container_of(handler, struct sender, handler);
     sender->client = NULL;
+    if (sender->is_stopped)
+        return;
     if (response->err)
         sender_stop(sender, error_copy(sender->err, response->err));
     else if (response->status < 200 || response->status > 299)
@@ -141,6 +147,8 @@ static void on_child_end(struct loop_io *io, unsigned events UNUSED)
         fd_close(TAKE_FD(sender->hold_fd));
         return;
     }
+    if (sender->is_stopped)
+        return;
     if (read(sender->story_fd, &story, sizeof(story)) == (ssize_t)sizeof(story) && story.code)
         error_copy(sender->err, &story);
     else

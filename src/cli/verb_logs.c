@@ -40,13 +40,16 @@ struct follow {
     size_t seen_count, seen_next;
     uint64_t last_us, resumed_us; /* newest record; records up to here may be repeats */
     uint64_t heard_us;
-    bool is_interrupted, is_resumed;
+    bool is_interrupted, is_resumed, is_stopped;
     struct error *err;
 };
 
+/* The first reason to stop counts. */
 static void follow_stop(struct follow *follow, int code)
 {
-    follow->code = code;
+    if (!follow->is_stopped)
+        follow->code = code;
+    follow->is_stopped = true;
     loop_stop(follow->loop);
 }
 
@@ -237,6 +240,8 @@ static void on_done(struct http_client_handler *handler,
     bool is_answered = response->code == 0 && response->status == 200;
     follow->client = NULL;
     buf_clear(&follow->line);
+    if (follow->is_stopped)
+        return;
     if (response->code == 0 && response->status != 200) {
         int code = platform_error(response->status, buf_slice(&follow->failure), follow->err);
         buf_clear(&follow->failure);
@@ -385,6 +390,17 @@ int logs_print(struct command *command, const struct log_selection *selection, i
     return r;
 }
 
+/* An app that is not there has no lines, just like a silent one: tell them apart. */
+static int check_app(struct command *command, const char *app, struct error *err)
+{
+    struct call call = {.method = "GET",
+                        .target =
+                            target_format(command, "/v1/status?app=%s", encoded(command, app)),
+                        .is_repeatable = true};
+    struct slice text = {0};
+    return platform_call(command, &call, &text, err);
+}
+
 int verb_logs(struct command *command)
 {
     struct log_selection selection = {
@@ -416,6 +432,8 @@ int verb_logs(struct command *command)
     }
     if (r == 0)
         r = command_app(command, command_argument(command, 0), &selection.app, &err);
+    if (r == 0)
+        r = check_app(command, selection.app, &err);
     if (r == 0)
         r = logs_print(command, &selection, -1, &is_interrupted, &err);
     if (r < 0)

@@ -33,7 +33,7 @@ struct watch {
     unsigned spin;
     size_t stage;
     char state[32], message[256]; /* for the living line */
-    bool is_json, has_living_line, is_interrupted, is_final;
+    bool is_json, has_living_line, is_interrupted, is_final, is_stopped;
     int code;
     struct error *err;
 };
@@ -90,9 +90,12 @@ static void on_tick(struct loop_timer *timer)
 
 /* ---- events */
 
+/* The first reason to stop counts. */
 static void watch_stop(struct watch *watch, int code)
 {
-    watch->code = code;
+    if (!watch->is_stopped)
+        watch->code = code;
+    watch->is_stopped = true;
     loop_stop(watch->loop);
 }
 
@@ -255,7 +258,7 @@ static void on_done(struct http_client_handler *handler,
     uint64_t now_us = loop_now_us(watch->loop);
     watch->client = NULL;
     buf_clear(&watch->line);
-    if (watch->is_final)
+    if (watch->is_stopped)
         return;
     if (response->code == 0 && response->status != 200) {
         int code = platform_error(response->status, buf_slice(&watch->failure), watch->err);

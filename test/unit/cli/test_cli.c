@@ -1,6 +1,7 @@
 /* The whole command line against a platform that is an admin server with a fake control, in a
  * child. */
 #include "admin/admin.h"
+#include "admin/admin_socket.h"
 #include "cli/cli_private.h"
 #include "fake_control.h"
 #include "os/file.h"
@@ -89,11 +90,24 @@ static void platform_start(struct fixture *fixture)
     fd_close(fds[0]);
 }
 
+static bool is_answered(struct fixture *fixture)
+{
+    struct address address;
+    int directory_fd, fd = -1;
+    assert_int_equal(admin_socket_address(fixture->state, &address, &directory_fd, NULL), 0);
+    bool is_open = socket_connect(&address, &fd, NULL) == 0;
+    fd_close(fd);
+    fd_close(directory_fd);
+    return is_open;
+}
+
 static void platform_kill(struct fixture *fixture)
 {
     if (fixture->platform > 0) {
         kill(fixture->platform, SIGKILL);
         waitpid(fixture->platform, NULL, 0);
+        while (is_answered(fixture)) /* its child dies a moment later */
+            usleep(1000);
     }
     fixture->platform = 0;
 }
@@ -360,6 +374,13 @@ static void logs_are_readable(void **state)
     assert_contains(fixture->out, "\"kind\":\"gap\"");
     run(fixture, "logs shop --since soon");
     assert_int_equal(fixture->status, 2);
+    run(fixture, "logs shop -g (");
+    assert_int_equal(fixture->status, 2);
+    assert_string_equal(fixture->err, "slipway: unclosed group\n");
+    run(fixture, "logs ghost");
+    assert_int_equal(fixture->status, 3);
+    run(fixture, "logs shop -n 0");
+    assert_string_equal(fixture->out, "");
 }
 
 /* Wait until the output of the running command contains `part`. */
