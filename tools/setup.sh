@@ -55,5 +55,5 @@ build() {
     if [ ! -f "$folder/build.ninja" ]; then
         meson setup "$folder" "$@" >"$log" 2>&1 || { cat "$log" >&2; die "meson setup failed"; }
     fi
-    ninja -C "$folder" >"$log" 2>&1 || { tail -n 60 "$log" >&2; die "the build failed"; }
+    ninja --quiet -C "$folder" >"$log" 2>&1 || { tail -n 60 "$log" >&2; die "the build failed"; }
 }
