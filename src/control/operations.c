@@ -321,9 +321,11 @@ int control_source_done(struct control *control, const char *name, uint64_t id, 
     struct deploy *deploy;
     int code = find_upload(control, name, id, &deploy, err);
 
-    if (code == 0)
-        deploy_uploaded(deploy, is_complete);
-    return code;
+    if (code != 0)
+        return code;
+    deploy_uploaded(deploy, is_complete);
+    platform_flush(control->platform); /* who gets the answer may forget the source */
+    return 0;
 }
 
 static const char *const change_names[] = {
