@@ -181,10 +181,11 @@ class Platform:
                 for instance in entry["instances"]]
 
     def role_pids(self, role):
-        return [entry["pid"] for entry in self.status()["roles"] if entry["role"] == role]
+        """Of those that run: a role that is just being restarted has no pid."""
+        return [entry["pid"] for entry in self.status()["roles"] if entry["role"] == role and entry["pid"]]
 
     def kill_role(self, role, index=0):
-        pid = self.role_pids(role)[index]
+        pid = wait_for(lambda: self.role_pids(role)[index:], 10, f"{role} runs")[0]
         os.kill(pid, signal.SIGKILL)
         return pid
 
