@@ -94,6 +94,20 @@ static void append_unquoted(struct buf *out, struct slice text)
     out->ptr[out->len] = '\0';
 }
 
+/* The inside of a JSON string. NUL is stored as it came, but shown as its symbol U+2400, since many
+ * readers of JSON (our own one, too) refuse it. */
+static void append_content(struct buf *out, struct slice text)
+{
+    const char *nul;
+
+    while (text.len > 0 && (nul = memchr(text.ptr, '\0', text.len))) {
+        append_unquoted(out, slice_sub(text, 0, (size_t)(nul - text.ptr)));
+        buf_append_text(out, "\xe2\x90\x80");
+        text = slice_sub(text, (size_t)(nul - text.ptr) + 1, text.len);
+    }
+    append_unquoted(out, text);
+}
+
 bool query_json_record(struct query *query, const struct view *view, const struct record *record)
 {
     struct buf *out = &query->out;
@@ -110,7 +124,8 @@ bool query_json_record(struct query *query, const struct view *view, const struc
             return true;
         }
         buf_append_text(out, ",\"line\":");
-        if (record->content.len <= QUERY_PIECE) {
+        if (record->content.len <= QUERY_PIECE &&
+            slice_find_byte(record->content, '\0') < 0) { /* nearly all of them */
             json_append_string(out, record->content);
             buf_append_text(out, "}\n");
             return true;
@@ -120,7 +135,7 @@ bool query_json_record(struct query *query, const struct view *view, const struc
         query->piece = 0;
     }
     end = piece_end(record->content, query->piece, QUERY_PIECE);
-    append_unquoted(out, slice_sub(record->content, query->piece, end - query->piece));
+    append_content(out, slice_sub(record->content, query->piece, end - query->piece));
     query->piece = end;
     if (end < record->content.len)
         return false;
