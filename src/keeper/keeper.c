@@ -162,7 +162,7 @@ int keeper_run(const struct keeper_options *options, struct error *err)
     if (code == 0)
         code = signals_start(&keeper, err);
     if (code == 0) {
-        notify_open(&keeper);
+        systemd_open(&keeper);
         roles_start(&keeper);
         code = loop_run(keeper.loop, err);
     }

@@ -271,9 +271,9 @@ bool quit_allows_restart(const struct role *role, bool is_done);
 void quit_tell_role(struct role *role); /* it just started: if its stage has come, it hears so */
 const char *quit_stage_name(enum quit_stage stage);
 
-/* notify.c: systemd */
-void notify_open(struct keeper *keeper);
-void notify_send(struct keeper *keeper, const char *format, ...) PRINTF_LIKE(2, 3);
-void notify_close(struct keeper *keeper);
+/* systemd.c: news for the service manager */
+void systemd_open(struct keeper *keeper);
+void systemd_send(struct keeper *keeper, const char *format, ...) PRINTF_LIKE(2, 3);
+void systemd_close(struct keeper *keeper);
 
 #endif

@@ -102,8 +102,8 @@ static void quit_enter(struct keeper *keeper, enum quit_stage stage)
     log_info("%s -> %s", stages[keeper->quit].name, stages[stage].name);
     keeper->quit = stage;
     keeper->is_stage_overdue = false;
-    notify_send(keeper, "%sSTATUS=%s", stage == QUIT_EDGES ? "STOPPING=1\n" : "",
-                stages[stage].name);
+    systemd_send(keeper, "%sSTATUS=%s", stage == QUIT_EDGES ? "STOPPING=1\n" : "",
+                 stages[stage].name);
     if (stage == QUIT_EDGES)
         close_listeners(keeper);
     if (stage == QUIT_UNITS)

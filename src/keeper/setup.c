@@ -382,7 +382,7 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, str
 
 void keeper_close(struct keeper *keeper)
 {
-    notify_close(keeper);
+    systemd_close(keeper);
     loop_timer_stop(&keeper->quit_timer);
     for (size_t i = 0; i < KEEPER_GIVINGS_MAX; i++)
         loop_timer_stop(&keeper->givings[i].deadline);

@@ -11,7 +11,7 @@ static void watchdog_due(struct loop_timer *timer)
 {
     struct keeper *keeper = container_of(timer, struct keeper, watchdog);
 
-    notify_send(keeper, "WATCHDOG=1");
+    systemd_send(keeper, "WATCHDOG=1");
     loop_timer_start_in(keeper->loop, timer, keeper->watchdog_us);
 }
 
@@ -30,7 +30,7 @@ static void watchdog_open(struct keeper *keeper)
     loop_timer_start_in(keeper->loop, &keeper->watchdog, keeper->watchdog_us);
 }
 
-void notify_open(struct keeper *keeper)
+void systemd_open(struct keeper *keeper)
 {
     const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -52,7 +52,7 @@ void notify_open(struct keeper *keeper)
     watchdog_open(keeper);
 }
 
-void notify_send(struct keeper *keeper, const char *format, ...)
+void systemd_send(struct keeper *keeper, const char *format, ...)
 {
     char text[256];
     va_list args;
@@ -68,7 +68,7 @@ void notify_send(struct keeper *keeper, const char *format, ...)
         log_debug("the service manager takes no news");
 }
 
-void notify_close(struct keeper *keeper)
+void systemd_close(struct keeper *keeper)
 {
     loop_timer_stop(&keeper->watchdog);
     fd_close(keeper->notify_fd);
