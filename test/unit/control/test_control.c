@@ -329,7 +329,7 @@ static int create(struct fixture *f, const char *app, const char *request, uint6
 
 #define WORKER                                                                                     \
     "{\"manifest\": {\"app\": \"shop\", \"services\": {\"work\": {\"type\": \"worker\", "          \
-    "\"start\": \"x\", \"health\": {\"interval\": \"100ms\"}}}}, \"commit\": \"abc\", "             \
+    "\"start\": \"x\", \"health\": {\"interval\": \"100ms\"}}}}, \"commit\": \"abc\", "            \
     "\"source_bytes\": 100, \"source_files\": 2}"
 
 static uint64_t deploy(struct fixture *f)
