@@ -9,6 +9,7 @@ struct upload {
     struct http_body_sink sink;
     const char *app;
     uint64_t deploy;
+    uint64_t bytes, limit_bytes;
     int fd;
 };
 
@@ -39,8 +40,14 @@ static bool on_data(struct http_body_sink *sink, struct slice data)
 {
     struct upload *upload = container_of(sink, struct upload, sink);
     struct error err = {0};
-    if (file_write_all(upload->fd, data, &err) < 0) {
+    upload->bytes += data.len;
+    if (upload->bytes > upload->limit_bytes) {
+        error_set(&err, ERR_LIMIT, "the source is larger than was announced");
+        error_hint(&err, "is something writing to the folder? leave it out by .slipwayignore");
+    } else if (file_write_all(upload->fd, data, &err) < 0) {
         error_wrap(&err, "unable to keep the source");
+    }
+    if (err.code != 0) {
         upload_end(upload, &err);
         return false;
     }
@@ -61,7 +68,8 @@ void admin_upload(struct admin_request *request)
     upload->app = admin_parameter(request, "app");
     int r = admin_parameter_u64(request, "deploy", &upload->deploy, &err);
     if (r == 0)
-        r = control_source_open(request->control, upload->app, upload->deploy, &upload->fd, &err);
+        r = control_source_open(request->control, upload->app, upload->deploy, &upload->fd,
+                                &upload->limit_bytes, &err);
     if (r < 0)
         http_exchange_answer_error(request->exchange, &err);
     else

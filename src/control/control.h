@@ -67,7 +67,7 @@ MUST_USE int control_deploy_create(struct control *control, const char *app,
 /* Where the uploaded source goes. Open returns a file to write to (caller closes it); done moves
  * the deploy to `queued`, or fails it. */
 MUST_USE int control_source_open(struct control *control, const char *app, uint64_t deploy,
-                                 int *ret_fd, struct error *err);
+                                 int *ret_fd, uint64_t *ret_limit_bytes, struct error *err);
 MUST_USE int control_source_done(struct control *control, const char *app, uint64_t deploy,
                                  bool is_complete, struct error *err);
 /* {"app","changes":[{"kind","path","before","after"}]}; request as for create. Changes nothing. */

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define QUEUE_MAX 20u /* unfinished deploys of an app */
@@ -296,8 +297,16 @@ static int find_upload(struct control *control, const char *name, uint64_t id,
     return 0;
 }
 
+/* What a tar of the announced files may take: headers, padding, long names, and files that grew a
+ * little since they were counted. */
+static uint64_t source_limit(const struct deploy *deploy)
+{
+    return deploy->source_bytes + deploy->source_bytes / 10 + deploy->source_files * 4096 +
+           (64ull << 20);
+}
+
 int control_source_open(struct control *control, const char *name, uint64_t id, int *ret_fd,
-                        struct error *err)
+                        uint64_t *ret_limit_bytes, struct error *err)
 {
     char path[NAMES_PATH_SIZE];
     struct deploy *deploy;
@@ -308,10 +317,18 @@ int control_source_open(struct control *control, const char *name, uint64_t id, 
     if (code != 0)
         return code;
     names_path(path, "%s/uploads/%llu.tar", control->state_directory, (unsigned long long)id);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    CLEANUP(fd_closep) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_errno(err, errno, "unable to make '%s'", path);
-    *ret_fd = fd;
+    /* The lock ends with the descriptor: a sender that broke off does not stand in the way of its
+     * next try. */
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return error_set(err, ERR_CONFLICT, "the source of deploy %llu is being sent already",
+                         (unsigned long long)id);
+    if (ftruncate(fd, 0) != 0)
+        return error_errno(err, errno, "unable to empty '%s'", path);
+    *ret_fd = TAKE_FD(fd);
+    *ret_limit_bytes = source_limit(deploy);
     return 0;
 }
 

@@ -111,12 +111,13 @@ int control_deploy_create(struct control *control UNUSED, const char *app,
 }
 
 int control_source_open(struct control *control UNUSED, const char *app, uint64_t deploy UNUSED,
-                        int *ret_fd, struct error *err)
+                        int *ret_fd, uint64_t *ret_limit_bytes, struct error *err)
 {
     if (check(app, err) < 0)
         return err->code;
     if (fake.dies_path && unlink(fake.dies_path) == 0)
         _exit(9);
+    *ret_limit_bytes = FAKE_SOURCE_LIMIT;
     *ret_fd = open(fake.source_path, O_WRONLY | O_TRUNC | O_CLOEXEC);
     return *ret_fd < 0 ? error_errno(err, errno, "unable to open the upload") : 0;
 }

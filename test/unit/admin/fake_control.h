@@ -5,6 +5,8 @@
 
 #include "control/control.h"
 
+#define FAKE_SOURCE_LIMIT (8u * 1024 * 1024)
+
 struct fake_control {
     bool is_peer_refused;
     const char *fail_app;   /* operations on it fail … */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -243,6 +244,23 @@ static void a_source_arrives_whole(void **state)
     fd_close(fds[0]);
 }
 
+static void a_source_larger_than_announced_is_cut_off(void **state)
+{
+    struct fixture *fixture = *state;
+    char block[65536];
+    int fd = memfd_create("source", MFD_CLOEXEC);
+    memset(block, 's', sizeof(block));
+    for (size_t sent = 0; sent <= FAKE_SOURCE_LIMIT; sent += sizeof(block))
+        assert_int_equal(write(fd, block, sizeof(block)), sizeof(block));
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    begin(fixture, "PUT", "/v1/apps/shop/deploys/7/source", (struct slice){0}, fd);
+    finish(fixture);
+    assert_int_equal(fixture->status, 413);
+    assert_non_null(strstr(buf_text(&fixture->body), "larger than was announced"));
+    assert_int_equal(fake.sources_broken, 1);
+    fd_close(fd);
+}
+
 static void a_source_that_breaks_off_is_incomplete(void **state)
 {
     struct fixture *fixture = *state;
@@ -358,6 +376,7 @@ int main(void)
         TEST(unknown_paths_and_methods_are_told_apart),
         TEST(a_peer_without_rights_gets_nothing),
         TEST(a_source_arrives_whole),
+        TEST(a_source_larger_than_announced_is_cut_off),
         TEST(a_source_that_breaks_off_is_incomplete),
         TEST(stored_events_come_and_the_last_ends_the_stream),
         TEST(live_events_follow_stored_ones),

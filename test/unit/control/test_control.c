@@ -334,12 +334,15 @@ static int create(struct fixture *f, const char *app, const char *request, uint6
 
 static uint64_t deploy(struct fixture *f)
 {
-    uint64_t id = 0;
-    int fd;
+    uint64_t id = 0, limit_bytes = 0;
+    int fd, second = -1;
 
     if (create(f, "shop", WORKER, &id) != 0)
         fail_msg("%s", f->err.text);
-    assert_int_equal(control_source_open(f->control, "shop", id, &fd, &f->err), 0);
+    assert_int_equal(control_source_open(f->control, "shop", id, &fd, &limit_bytes, &f->err), 0);
+    assert_true(limit_bytes > 100);
+    assert_int_equal(control_source_open(f->control, "shop", id, &second, &limit_bytes, &f->err),
+                     ERR_CONFLICT); /* two senders would write over each other */
     assert_int_equal(write(fd, "tar", 3), 3);
     fd_close(fd);
     assert_int_equal(control_source_done(f->control, "shop", id, true, &f->err), 0);
@@ -440,6 +443,7 @@ static void questions_about_nothing_are_answered_clearly(void **state)
 {
     struct fixture *f = *state;
     struct buf answer = BUF_INIT(65536);
+    uint64_t limit_bytes;
     int fd;
 
     assert_int_equal(control_status(f->control, "none", &answer, &f->err), ERR_NOT_FOUND);
@@ -456,7 +460,8 @@ static void questions_about_nothing_are_answered_clearly(void **state)
                      ERR_NOT_FOUND);
     assert_int_equal(control_trash_restore(f->control, "../x", &actor, &answer, &f->err),
                      ERR_NOT_FOUND);
-    assert_int_equal(control_source_open(f->control, "none", 1, &fd, &f->err), ERR_NOT_FOUND);
+    assert_int_equal(control_source_open(f->control, "none", 1, &fd, &limit_bytes, &f->err),
+                     ERR_NOT_FOUND);
     assert_int_equal(control_subscribe(f->control, "none", 1, 0, &f->subscription, &f->err),
                      ERR_NOT_FOUND);
     buf_done(&answer);
