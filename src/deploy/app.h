@@ -15,13 +15,13 @@ struct release *app_current(const struct app *app);                  /* NULL */
 struct release *app_routed(const struct app *app);
 /* What `slipway rollback` without a number means; 0: none. */
 uint64_t app_previous(const struct app *app);
-/* `release` has become live (again). */
-void app_history_push(struct app *app, uint64_t release);
+/* Release `number` has become live (again). */
+void app_history_push(struct app *app, uint64_t number);
 
 /* How many instances a service of a release should have: the person's word, else the manifest's. */
 unsigned app_instances_wanted(const struct app *app, const struct manifest_service *service);
 void app_scale_set(struct app *app, const char *service, unsigned instances,
-                   unsigned manifest_instances);
+                   unsigned manifest_count);
 /* Drop words of a person that a new manifest overrules. */
 void app_scales_prune(struct app *app, const struct manifest *manifest);
 

@@ -199,20 +199,22 @@ static int describe_unpack(struct deploy *deploy, struct step_spec *spec, struct
         arena_printf(arena, "%s/uploads/%llu.tar", deploy->app->platform->settings.state_directory,
                      (unsigned long long)deploy->id);
 
+    /* What was announced, with room for what a tar stream and an estimate may differ by. */
+    unsigned long long bytes = deploy->source_bytes * 2 + (64u << 20);
+    unsigned long long files = deploy->source_files * 2 + 1000;
+
     make_source_folders(deploy);
     spec->stdin_fd = open(path, O_RDONLY | O_CLOEXEC);
     if (spec->stdin_fd < 0)
         return error_errno(err, errno, "unable to open the uploaded source");
     set_job(spec);
     spec->flags |= KEEPER_SPAWN_STDIN;
-    /* What was announced, with room for what a tar stream and an estimate may differ by. */
-    const char *arguments[] = {
-        "slipway",
-        "job",
-        "unpack",
-        source_folder(deploy, arena, ""),
-        arena_printf(arena, "%llu", (unsigned long long)(deploy->source_bytes * 2 + (64u << 20))),
-        arena_printf(arena, "%llu", (unsigned long long)(deploy->source_files * 2 + 1000))};
+    const char *arguments[] = {"slipway",
+                               "job",
+                               "unpack",
+                               source_folder(deploy, arena, ""),
+                               arena_printf(arena, "%llu", bytes),
+                               arena_printf(arena, "%llu", files)};
     set_arguments(spec, arguments, ARRAY_LEN(arguments));
     return 0;
 }

@@ -158,14 +158,14 @@ struct unit_report {
  * remembered). */
 void platform_unit_report(struct platform *platform, const struct unit_report *report);
 /* The spawn was refused. */
-void platform_unit_refused(struct platform *platform, uint64_t unit, const struct error *err);
+void platform_unit_refused(struct platform *platform, uint64_t id, const struct error *err);
 /* index from 0 */
 void platform_edges_changed(struct platform *platform, uint64_t live_edges);
 void platform_edge_acked(struct platform *platform, unsigned edge, uint64_t version);
 void platform_edge_rejected(struct platform *platform, unsigned edge, uint64_t version,
                             const char *text);
 void platform_edge_drained(struct platform *platform, unsigned edge, uint64_t version,
-                           uint64_t instance, bool is_tunnels);
+                           uint64_t unit, bool is_tunnels);
 
 /* ---- for the machines */
 
