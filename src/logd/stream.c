@@ -34,11 +34,28 @@ static int64_t drop(struct stream *stream)
     return spool_drop(&stream->spool, stream->io.fd, DROP_BYTES);
 }
 
+/* Give the stored part of the spool file back to the disk. */
+static bool release_stored(struct stream *stream)
+{
+    struct spool *spool = &stream->spool;
+
+    if (spool->fd < 0 || stream->stored == spool->base)
+        return false;
+    if (stream->stored == spool->end && !stream_has_gap(stream))
+        spool_discard(spool);
+    else
+        spool_renew(spool, stream->stored);
+    stream->renewed_at = stream->stored - spool->base;
+    return true;
+}
+
 static int64_t take(struct stream *stream, size_t limit)
 {
     struct ingest *ingest = stream->ingest;
     int64_t n = spool_take(&stream->spool, stream->io.fd, limit);
 
+    if (n == ERR_NO_SPACE && release_stored(stream))
+        n = spool_take(&stream->spool, stream->io.fd, limit);
     if (n == ERR_NO_SPACE && segment_store_free_oldest(ingest->store)) {
         log_warning("the disk is full: the oldest log segment was removed");
         n = spool_take(&stream->spool, stream->io.fd, limit);

@@ -1,4 +1,5 @@
-/* kill -9 of logd at random moments, while applications write as fast as they can: every line is there exactly once. */
+/* kill -9 of logd at random moments, while applications write as fast as they can: every line is
+ * there exactly once. */
 #include "harness.h"
 
 #include "os/random.h"
@@ -13,7 +14,8 @@ struct flood {
     bool done[WRITERS];
 };
 
-/* Lines of different length, in writes that do not respect them; about 100,000 lines a second together. */
+/* Lines of different length, in writes that do not respect them; about 100,000 lines a second
+ * together. */
 static void write_flood(int fd, unsigned writer)
 {
     struct buf text = BUF_INIT(1 << 20);
@@ -23,7 +25,8 @@ static void write_flood(int fd, unsigned writer)
         buf_clear(&text);
         for (unsigned i = 0; i < 200 && line < LINES_A_WRITER; i++, line++)
             buf_printf(&text, "writer %u line %u %.*s\n", writer, line, (int)(line * 7 % 90),
-                       "........................................................................................................");
+                       "..........................................................................."
+                       ".............................");
         for (size_t at = 0; at < text.len;) {
             size_t len = MIN(text.len - at, (size_t)(1000 + line % 5000));
             ssize_t n = write(fd, text.ptr + at, len);
@@ -98,7 +101,8 @@ static void check_writer(struct slice answer, unsigned writer)
     (void)snprintf(wanted, sizeof wanted, "\"line\":\"writer %u line %u ", writer, line);
     while ((record = slice_cut(&rest, '\n')).ptr) {
         if (slice_find(record, slice_from(wanted)) < 0)
-            fail_msg("expected %s, found %.*s", wanted, (int)MIN(record.len, (size_t)300), record.ptr);
+            fail_msg("expected %s, found %.*s", wanted, (int)MIN(record.len, (size_t)300),
+                     record.ptr);
         (void)snprintf(wanted, sizeof wanted, "\"line\":\"writer %u line %u ", writer, ++line);
     }
     assert_int_equal(line, LINES_A_WRITER);
@@ -133,7 +137,8 @@ static void kill_minus_nine_loses_and_doubles_no_line(void **state)
         assert_int_equal(status, 0);
         fd_close(flood.read_fds[i]);
         (void)snprintf(instance, sizeof instance, "worker-%u", i);
-        harness_ask(&harness, (struct query_options){.app = "flood", .instance = instance}, &answer);
+        harness_ask(&harness, (struct query_options){.app = "flood", .instance = instance},
+                    &answer);
         check_writer(buf_slice(&answer), i);
     }
     buf_done(&answer);

@@ -2,6 +2,8 @@
  * between. */
 #include "harness.h"
 
+#include <sys/resource.h>
+
 #define WEB    LABEL("shop", "web", "3", "web-1", "run")
 #define WORKER LABEL("shop", "worker", "4", "worker-2", "run")
 #define BLOG   LABEL("blog", "web", "1", "web-1", "build")
@@ -414,6 +416,61 @@ static void what_is_dropped_is_shown_as_a_gap(void **state)
     harness_done(&harness);
 }
 
+static void set_file_limit(pid_t pid, rlim_t bytes)
+{
+    struct rlimit limit = {.rlim_cur = bytes, .rlim_max = RLIM_INFINITY};
+
+    assert_int_equal(prlimit(pid, RLIMIT_FSIZE, &limit, NULL), 0);
+}
+
+/* A file size limit stands for the full disk. Applications go on; what could not be kept is told;
+ * storing resumes by itself. */
+static void a_full_disk_stops_neither_applications_nor_logd(void **state)
+{
+    struct harness harness;
+    struct buf text = BUF_INIT(64 << 20);
+    struct arena *arena = arena_new(1 << 20);
+    struct slice rest, record;
+    uint64_t kept = 0, dropped = 0, gaps = 0;
+    int fd;
+
+    (void)state;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    harness_init(&harness);
+    harness.settings.block_bytes = 16 << 10;
+    harness_start(&harness, NULL, NULL);
+    set_file_limit(harness.pid, 100 << 10);
+    fd = stream_open(&harness, 1, 1, KEEPER_STREAM_STDOUT, WEB);
+    for (unsigned i = 0; i < 30000; i++)
+        write_line(fd, "line %u %u", i, i * 2654435761u);
+    (void)usleep(200000);
+    set_file_limit(harness.pid, RLIM_INFINITY);
+    write_line(fd, "the disk has room again");
+    (void)usleep(1500000);
+    write_line(fd, "and goes on");
+    stream_close(&harness, 1, fd);
+    harness_ask(&harness, (struct query_options){0}, &text);
+    rest = buf_slice(&text);
+    while ((record = slice_cut(&rest, '\n')).len > 0) {
+        struct json *json;
+        arena_clear(arena);
+        assert_int_equal(json_parse(arena, record, &json, NULL), 0);
+        if (strcmp(json_get_text(json, "kind", ""), "gap") == 0) {
+            gaps++;
+            dropped += (uint64_t)json_get_integer(json, "dropped_lines", 0);
+        } else if (!json_get_boolean(json, "partial", false)) {
+            kept++;
+        }
+    }
+    assert_true(kept > 1000 && dropped > 1000 && gaps > 0);
+    assert_true(kept + dropped >= 30002 - gaps && kept + dropped <= 30002 + gaps);
+    assert_non_null(strstr(text.ptr, "and goes on"));
+    arena_free(arena);
+    buf_done(&text);
+    harness_quit(&harness);
+    harness_done(&harness);
+}
+
 static void spools_that_no_one_claims_after_a_crash_are_stored(void **state)
 {
     struct harness harness;
@@ -578,6 +635,7 @@ int main(void)
         cmocka_unit_test(a_line_without_end_is_shown_as_partial_after_a_while),
         cmocka_unit_test(mistakes_in_a_query_are_told_in_its_answer),
         cmocka_unit_test(what_is_dropped_is_shown_as_a_gap),
+        cmocka_unit_test(a_full_disk_stops_neither_applications_nor_logd),
         cmocka_unit_test(spools_that_no_one_claims_after_a_crash_are_stored),
         cmocka_unit_test(quitting_stores_what_the_pipes_still_hold),
         cmocka_unit_test(a_forgotten_app_is_gone_but_may_come_back),
