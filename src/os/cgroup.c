@@ -6,12 +6,14 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "os/file.h"
 
 #define CPU_PERIOD_US 100000u
+#define PROBE_MS      100u
 /* Enough for /proc/self/mounts of a machine with many containers, and for the pids of a group: more
  * of either is read again in the next round. */
 #define TEXT_MAX (64u * 1024u)
@@ -173,14 +175,10 @@ static void add_unified(struct cgroup_root *root, const char *own, const char *m
     char path[CGROUP_PATH_MAX], text[512];
     const char *base = own;
 
+    /* Started from a shell its scope is shared, but root may go to the top of the hierarchy. */
     if (!pass_controllers(own) && (!move_into_leaf(own) || !pass_controllers(own)) &&
-        geteuid() == 0) {
-        /* Started from a shell: its scope is shared, but the top of the hierarchy may pass what
-         * units need. */
-        if (path_of(path, sizeof path, mount, "", "cgroup.subtree_control") &&
-            read_file(path, text, sizeof text) && has_word(text, "memory"))
-            base = mount;
-    }
+        geteuid() == 0 && pass_controllers(mount))
+        base = mount;
     if (!path_of(hierarchy->folder, sizeof hierarchy->folder, base, name, "") ||
         (mkdir(hierarchy->folder, 0755) < 0 && errno != EEXIST) ||
         !path_of(path, sizeof path, hierarchy->folder, "", "cgroup.procs") ||
@@ -245,6 +243,47 @@ static void add_mounts(struct cgroup_root *root, char *mounts, const char *self,
     }
 }
 
+static NORETURN void enter_and_exit(const struct cgroup *group)
+{
+    char path[CGROUP_PATH_MAX];
+
+    _exit(cgroup_procs_path(group, 0, path) && write_file(path, "0") ? 0 : 1);
+}
+
+/* Whether a process can be moved into the groups made here: the right to write there does not tell,
+ * as the kernel asks for rights on the way and some controllers have conditions of their own. */
+static bool is_enterable(const struct cgroup_hierarchy *hierarchy)
+{
+    struct cgroup_root alone = {.count = 1, .hierarchies = {*hierarchy}};
+    struct cgroup group = {0};
+    int status = -1;
+    pid_t pid;
+
+    if (cgroup_make(&alone, "probe", NULL, &group, NULL) < 0)
+        return false;
+    pid = fork();
+    if (pid == 0)
+        enter_and_exit(&group);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    for (unsigned i = 0; i < PROBE_MS && !cgroup_remove(&group); i++)
+        (void)usleep(1000);
+    return status == 0;
+}
+
+static void drop_unenterable(struct cgroup_root *root)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < root->count; i++) {
+        if (is_enterable(&root->hierarchies[i]))
+            root->hierarchies[kept++] = root->hierarchies[i];
+        else
+            (void)rmdir(root->hierarchies[i].folder);
+    }
+    root->count = kept;
+}
+
 int cgroup_root_open(struct cgroup_root *ret_root, const char *name, struct error *err)
 {
     struct cgroup_root root = {0};
@@ -260,6 +299,7 @@ int cgroup_root_open(struct cgroup_root *ret_root, const char *name, struct erro
     add_mounts(&root, mounts.ptr, self, "cgroup2", name);
     add_mounts(&root, mounts.ptr, self, "cgroup", name);
     buf_done(&mounts);
+    drop_unenterable(&root);
     if (!root.count)
         return error_set(err, ERR_UNSUPPORTED, "no control groups that this user may write to");
     *ret_root = root;
