@@ -91,6 +91,20 @@ static void answer_queue(struct client *client, char *start, char *end)
     output_push(&client->output, start, (size_t)(end - start));
 }
 
+bool answer_withdraw(struct client *client)
+{
+    const struct output *output = &client->output;
+
+    if (output_is_empty(output) || output->first != 0 || !client->output_block ||
+        output->parts[0].iov_base != client->output_block->bytes)
+        return false;
+    output_clear(&client->output);
+    client_output_release(client);
+    client->request.is_answer_begun = false;
+    client->request.bytes_sent = 0;
+    return true;
+}
+
 static void answer_begin(struct client *client, unsigned status, const char *reason)
 {
     struct request *request = &client->request;

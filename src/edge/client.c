@@ -311,13 +311,12 @@ static void on_request_event(struct client *client)
         return;
     if (!output_is_empty(&client->output) && client->transport.can_write)
         forward_response(client);
-    if (client->state == CLIENT_REQUEST && request->state == REQUEST_FORWARDED &&
-        client->transport.can_read) {
-        if (request->is_body_discarded)
-            forward_discard(client);
-        else if (!request->is_body_ended)
-            forward_request(client);
-    }
+    if (client->state != CLIENT_REQUEST || request->state != REQUEST_FORWARDED)
+        return;
+    if (request->is_body_discarded)
+        forward_discard(client);
+    else if (!request->is_body_ended && (client->transport.can_read || client->from < client->to))
+        forward_request(client);
 }
 
 static void client_run(struct client *client)

@@ -348,6 +348,8 @@ void tunnel_move(struct client *client);
 void answer_error(struct client *client, unsigned status, const char *reason);
 void answer_static(struct client *client);
 void answer_options(struct client *client); /* OPTIONS * and Max-Forwards: 0 */
+/* Take back an answer of which not a byte was written yet. False: some was. */
+bool answer_withdraw(struct client *client);
 void answer_move(struct client *client);    /* go on sending a LOCAL answer */
 
 /* endpoint.c */

@@ -198,12 +198,12 @@ void forward_request(struct client *client)
         }
         if (request->is_body_ended || request->is_body_discarded)
             return;
-        if (client->from == client->to && !read_body(client))
-            return;
         if (round == ROUNDS_MAX) {
             client_resume_later(client);
             return;
         }
+        if (client->from == client->to && !read_body(client))
+            return;
     }
 }
 
@@ -377,7 +377,7 @@ static bool take_body(struct client *client, struct upstream *upstream)
     case HTTP1_BODY_CHUNKED:
         result = http1_chunked_decode(&upstream->chunked, bytes, len, &consumed, &data, &failure);
         if (result == HTTP1_BAD) {
-            request_abort(client, 502, "upstream sent an invalid chunk");
+            upstream_failed(upstream, 502, "upstream sent an invalid chunk");
             return false;
         }
         upstream->from += consumed;
@@ -496,23 +496,26 @@ void forward_response(struct client *client)
 {
     struct upstream *upstream = client->request.upstream;
 
+    /* Deadlines move when something new begins to be waited for; an answer that arrives and leaves
+     * whole moves none. */
     for (unsigned round = 0;; round++) {
-        if (output_is_empty(&client->output) && upstream->from < upstream->to &&
-            !take_bytes(client, upstream))
+        bool was_empty = output_is_empty(&client->output);
+
+        if (was_empty && upstream->from < upstream->to && !take_bytes(client, upstream))
             return;
-        if (!output_is_empty(&client->output)) {
-            if (!flush_answer(client)) {
-                if (client->state == CLIENT_REQUEST && client->request.upstream == upstream &&
-                    round == 0)
-                    request_touch(client);
-                return;
-            }
+        if (!output_is_empty(&client->output) && !flush_answer(client)) {
+            if (was_empty && client->state == CLIENT_REQUEST &&
+                client->request.upstream == upstream)
+                request_touch(client);
+            return;
         }
         if (upstream->is_answer_ended) {
             upstream_release(upstream);
             client_request_done(client);
             return;
         }
+        if (round || !was_empty)
+            request_touch(client);
         if (round == ROUNDS_MAX) {
             client_resume_later(client);
             return;
@@ -524,7 +527,5 @@ void forward_response(struct client *client)
             continue;
         if (!read_answer(client, upstream))
             return;
-        if (upstream->state == UPSTREAM_ANSWERING || round)
-            request_touch(client);
     }
 }

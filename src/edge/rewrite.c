@@ -7,7 +7,8 @@
 
 char *rewrite_slice(char *at, struct slice s)
 {
-    memcpy(at, s.ptr, s.len);
+    if (s.len) /* an empty slice may have no address, which memcpy must not see */
+        memcpy(at, s.ptr, s.len);
     return at + s.len;
 }
 

@@ -342,7 +342,7 @@ void upstream_failed(struct upstream *upstream, unsigned status, const char *rea
 
     endpoint_count_failure(endpoint);
     upstream_close(upstream);
-    if (request->is_answer_begun) {
+    if (request->is_answer_begun && !answer_withdraw(client)) {
         request_abort(client, status, reason);
         return;
     }
