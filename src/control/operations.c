@@ -236,6 +236,17 @@ static struct release *make_release(struct app *app, const struct json *request,
     return release;
 }
 
+/* The record must fit the store, with all defaults written out. */
+static int check_size(const struct release *release, struct error *err)
+{
+    struct buf json = BUF_INIT(STORE_VALUE_MAX / 2);
+
+    release_write_json(release, &json);
+    bool has_failed = json.failed;
+    buf_done(&json);
+    return has_failed ? error_set(err, ERR_LIMIT, "the manifest is too large") : 0;
+}
+
 int control_deploy_create(struct control *control, const char *name, const struct json *request,
                           const struct control_actor *actor, struct buf *ret_json,
                           struct error *err)
@@ -266,6 +277,11 @@ int control_deploy_create(struct control *control, const char *name, const struc
         return code;
     }
     environment_generate(app, release);
+    code = check_size(release, err);
+    if (code != 0) {
+        deploy_free(deploy);
+        return code;
+    }
     deploy->release = release->number;
     deploy->source_bytes = (uint64_t)json_get_integer(request, "source_bytes", 0);
     deploy->source_files = (uint64_t)json_get_integer(request, "source_files", 0);
@@ -402,6 +418,13 @@ int control_rollback(struct control *control, const char *name, uint64_t number,
             return error_hint(err, "`slipway releases %s` lists them", name);
         }
     }
+    if (number == app->current) {
+        error_set(err, ERR_CONFLICT, "release v%llu of app '%s' is live already",
+                  (unsigned long long)number, name);
+        return error_hint(
+            err, "`slipway restart %s` starts it anew, `slipway cancel %s` ends a running deploy",
+            name, name);
+    }
     release = app_release(app, number);
     if (!release || !release->has_files || !release->was_live) {
         error_set(err, release ? ERR_CONFLICT : ERR_NOT_FOUND,
@@ -526,11 +549,19 @@ int control_remove(struct control *control, const char *name, const struct contr
     (void)gmtime_r(&now, &date);
     (void)strftime(day, sizeof(day), "%Y%m%d", &date);
     deploy->trash = strdup(names_key(id, "%s-%s-%llu", name, day, (unsigned long long)deploy->id));
-    /* What runs now must not delay the end. */
     code = commit(deploy, ret_json, err);
-    if (code == 0 && app->running && app->running != deploy)
+    if (code != 0)
+        return code;
+    /* What waits or runs before it must not delay the end. */
+    list_each_safe (node, &app->deploys) {
+        struct deploy *earlier = container_of(node, struct deploy, node);
+
+        if (earlier != deploy && earlier != app->running && !machine_is_final(earlier->state))
+            deploy_cancel(earlier, actor->who);
+    }
+    if (app->running && app->running != deploy)
         deploy_cancel(app->running, actor->who);
-    return code;
+    return 0;
 }
 
 /* ---- followers */

@@ -278,6 +278,14 @@ static void insert_release(struct app *app, struct release *release)
     list_insert_before(before, &release->node);
 }
 
+/* An instance or a deploy that makes no sense is no reason to leave all others alone: its process,
+ * if there is one, is stopped as a stranger, and the reconciler makes up for it. */
+static void tell_lost(int code, const struct error *err)
+{
+    if (code != 0)
+        log_failure(err, "a record is left aside");
+}
+
 /* One record below /apps/<app>/; `part` is what follows. Unknown parts belong to a later version
  * and are left alone. */
 static int load_record(struct app *app, struct slice part, const struct store_entry *entry,
@@ -315,9 +323,9 @@ static int load_record(struct app *app, struct slice part, const struct store_en
     } else if (slice_eq(kind, SLICE("databases"))) {
         return database_load(app, entry->key.ptr + (entry->key.len - rest.len), json, err);
     } else if (slice_eq(kind, SLICE("instances")) && slice_to_u64(rest, &number) == 0) {
-        return instance_load(app, number, json, err);
+        tell_lost(instance_load(app, number, json, err), err);
     } else if (slice_eq(kind, SLICE("deploys"))) {
-        return deploy_load(app, json, err);
+        tell_lost(deploy_load(app, json, err), err);
     }
     return 0;
 }

@@ -211,7 +211,7 @@ static uint64_t timeout_ms(const struct deploy *deploy)
     case DEPLOY_STARTING:
         return STARTING_TIMEOUT_MS;
     case DEPLOY_CHECKING:
-        return 0; /* each instance has its own startTimeout */
+        return deploy_waves_timeout_ms(deploy);
     case DEPLOY_SHIFTING:
         return SHIFT_TIMEOUT_MS;
     case DEPLOY_RETURNING:
@@ -397,6 +397,10 @@ static void on_timer(struct loop_timer *timer)
         deploy_fail(deploy, 0, NULL,
                     "websocketDrain says how long instances of earlier releases may stay",
                     "too many instances of earlier releases are still draining");
+        break;
+    case DEPLOY_CHECKING:
+        deploy_fail(deploy, 0, NULL, "`slipway status` tells what the instances wait for",
+                    "the new instances were not ready in time");
         break;
     case DEPLOY_SHIFTING:
         deploy_fail(deploy, 0, NULL, "see the platform's own log for the edges",

@@ -135,10 +135,11 @@ uint64_t deploy_step_timeout_ms(const struct deploy *deploy);
 void deploy_step_timed_out(struct deploy *deploy);
 
 /* ---- waves of instances (deploy_waves.c) */
-void deploy_waves_start(struct deploy *deploy);   /* STARTING begins */
-void deploy_waves_look(struct deploy *deploy);    /* STARTING, CHECKING */
-void deploy_waves_shift(struct deploy *deploy);   /* SHIFTING begins */
-void deploy_waves_shifted(struct deploy *deploy); /* do the edges follow? */
+void deploy_waves_start(struct deploy *deploy);                /* STARTING begins */
+void deploy_waves_look(struct deploy *deploy);                 /* STARTING, CHECKING */
+uint64_t deploy_waves_timeout_ms(const struct deploy *deploy); /* of CHECKING */
+void deploy_waves_shift(struct deploy *deploy);                /* SHIFTING begins */
+void deploy_waves_shifted(struct deploy *deploy);              /* do the edges follow? */
 /* One that this deploy made, or took over (scale). */
 bool deploy_owns(const struct deploy *deploy, const struct instance *instance);
 

@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define EVENT_LIMIT_BYTES (512u * 1024)
+#define EVENT_LIMIT_BYTES (1024u * 1024)
 
 static const char *const level_names[] = {
     [DEPLOY_INFO] = "info", [DEPLOY_WARNING] = "warning", [DEPLOY_ERROR] = "error"};

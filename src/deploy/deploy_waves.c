@@ -9,6 +9,8 @@
 #include "deploy/rolling.h"
 #include <stdio.h>
 
+#define CHECKING_EXTRA_MS 60000u
+
 bool deploy_owns(const struct deploy *deploy, const struct instance *instance)
 {
     if (instance->release != deploy->release)
@@ -219,6 +221,18 @@ void deploy_waves_look(struct deploy *deploy)
 }
 
 /* ---- SHIFTING */
+
+/* Each instance has its own startTimeout; this is for what keeps it from being started at all, as a
+ * database that went away. */
+uint64_t deploy_waves_timeout_ms(const struct deploy *deploy)
+{
+    const struct manifest *manifest = app_release(deploy->app, deploy->release)->manifest;
+    uint64_t longest_ms = 0;
+
+    for (size_t i = 0; i < manifest->service_count; i++)
+        longest_ms = MAX(longest_ms, manifest->services[i].health.start_timeout_ms);
+    return longest_ms + CHECKING_EXTRA_MS;
+}
 
 static int goodness(const struct instance *instance)
 {
