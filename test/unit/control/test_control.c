@@ -523,6 +523,34 @@ static void a_removed_app_comes_back_from_the_trash(void **state)
     buf_done(&answer);
 }
 
+static void a_removal_cancels_what_waits_before_it(void **state)
+{
+    struct fixture *f = *state;
+    struct buf answer = BUF_INIT(65536);
+    uint64_t upload;
+
+    (void)deploy(f);
+    assert_true(pass_until(f, is_final));
+    assert_int_equal(create(f, "shop", WORKER, &upload), 0);
+    assert_int_equal(control_restart(f->control, "shop", NULL, &actor, &answer, &f->err), 0);
+    assert_int_equal(control_remove(f->control, "shop", &actor, &answer, &f->err), 0);
+    assert_true(pass_until(f, is_removed));
+    assert_false(f->units[f->unit_count - 1].is_running);
+    buf_done(&answer);
+}
+
+static void a_rollback_to_what_is_live_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct buf answer = BUF_INIT(65536);
+
+    (void)deploy(f);
+    assert_true(pass_until(f, is_final));
+    assert_int_equal(control_rollback(f->control, "shop", 1, &actor, &answer, &f->err),
+                     ERR_CONFLICT);
+    buf_done(&answer);
+}
+
 static void a_plan_says_what_would_change(void **state)
 {
     struct fixture *f = *state;
@@ -600,6 +628,8 @@ int main(void)
         T(what_cannot_work_is_refused_before_anything_is_written),
         T(questions_about_nothing_are_answered_clearly),
         T(a_removed_app_comes_back_from_the_trash),
+        T(a_removal_cancels_what_waits_before_it),
+        T(a_rollback_to_what_is_live_is_refused),
         T(a_plan_says_what_would_change),
         T(a_quit_stops_everything_and_changes_nothing),
         T(logs_come_through_a_pipe),

@@ -179,6 +179,28 @@ static void one_that_is_in_no_release_any_more_is_stopped_and_kept(void **state)
     assert_int_equal(back->state, DEPLOY_LIVE);
 }
 
+static void one_that_goes_away_in_the_middle_ends_the_deploy_in_time(void **state)
+{
+    struct world *world = *state;
+
+    if (!is_installed())
+        skip();
+    (void)live(world);
+    world->jobs_end = false;
+    struct deploy *deploy = world_deploy(world, SHOP);
+    world_pass(world, 50);
+    world_exit(world, world_unit_like(world, " unpack")->id, 0);
+    world_pass(world, 50);
+    assert_int_equal(deploy->state, DEPLOY_BUILDING);
+    world_exit(world, cache_of(world)->unit.id, WAIT_EXIT(1)); /* and nobody prepares it again */
+    world->jobs_end = true;
+    world_pass(world, 1000);
+    assert_int_equal(deploy->state, DEPLOY_CHECKING);
+    world_pass(world, 130000);
+    assert_int_equal(deploy->state, DEPLOY_FAILED);
+    assert_int_equal(world_count(world, "shop", INSTANCE_READY, 1), 1);
+}
+
 static void another_type_under_the_same_name_is_refused(void **state)
 {
     struct world *world = *state;
@@ -225,6 +247,7 @@ int main(void)
         T(a_killed_control_takes_a_running_server_over),
         T(after_a_reboot_services_wait_for_it),
         T(one_that_is_in_no_release_any_more_is_stopped_and_kept),
+        T(one_that_goes_away_in_the_middle_ends_the_deploy_in_time),
         T(another_type_under_the_same_name_is_refused),
         T(a_removal_stops_it_after_the_services),
     };
