@@ -14,8 +14,8 @@
     (10u * 1000u * EDGE_MS) /* a deadline further away is looked at in such steps */
 #define LINGER_US        (10u * 1000u * EDGE_MS)
 #define LINGER_BYTES_MAX (256u * 1024u * 1024u)
-#define ADVANCE_MAX      32u /* requests of one connection in one go; then others get their turn */
-#define FREE_CLIENTS_MAX 1024u
+#define ADVANCE_MAX      32u  /* requests of one connection in one go; then others get their turn */
+#define FREE_CLIENTS_MAX 256u /* kept for reuse */
 
 static const char *const state_names[] = {
 #define X(name) [CLIENT_##name] = #name,
@@ -62,7 +62,6 @@ static void on_head_deadline(struct client *client)
     request->started_us = loop_now_us(client->edge->loop);
     request->method_text = SLICE("-");
     request->is_body_read = true;
-    client->edge->requests_active++;
     client_set_state(client, CLIENT_REQUEST);
     answer_error(client, 408, "request header timeout");
 }
@@ -146,8 +145,9 @@ static void refuse(struct client *client, const struct http1_failure *failure)
     request->version_minor = 1;
     request->started_us = loop_now_us(client->edge->loop);
     request->method_text = SLICE("-");
-    request->is_body_read = true;
-    client->edge->requests_active++;
+    /* Nobody knows what follows: it is read and dropped, so that no reset overtakes the answer. */
+    request->body = HTTP1_BODY_LENGTH;
+    request->body_left = UINT64_MAX;
     count_u64(&client->edge->counters->requests, 1);
     client_set_state(client, CLIENT_REQUEST);
     answer_error(client, failure->status, failure->reason);
@@ -438,9 +438,20 @@ static struct client *client_allocate(struct edge *edge)
     } else {
         client = container_of(edge->free_clients.next, struct client, node);
         list_remove(&client->node);
+        edge->free_client_count--;
     }
     memset(client, 0, sizeof(*client));
     return client;
+}
+
+static void client_free(struct edge *edge, struct client *client)
+{
+    if (edge->free_client_count >= FREE_CLIENTS_MAX) {
+        free(client);
+        return;
+    }
+    edge->free_client_count++;
+    list_push_front(&edge->free_clients, &client->node);
 }
 
 struct client *client_new(struct edge *edge, int fd, const struct sockaddr_storage *address,
@@ -461,7 +472,7 @@ struct client *client_new(struct edge *edge, int fd, const struct sockaddr_stora
                                                 LOOP_READ | LOOP_WRITE | LOOP_EDGE, &err) != 0) {
         close(fd);
         list_init(&client->node);
-        list_push_back(&edge->free_clients, &client->node);
+        client_free(edge, client);
         return NULL;
     }
     list_push_back(&edge->clients, &client->node);
@@ -504,7 +515,7 @@ void client_bury(struct edge *edge)
 {
     list_each_safe (node, &edge->graveyard_clients) {
         list_remove(node);
-        list_push_front(&edge->free_clients, node);
+        client_free(edge, container_of(node, struct client, node));
     }
 }
 

@@ -222,6 +222,7 @@ struct edge {
     struct block_pool blocks;
     struct list clients, graveyard_clients, graveyard_upstreams, endpoints, resumed;
     struct list free_clients, free_upstreams;
+    unsigned free_client_count, free_upstream_count;
     struct loop_deferred resume_work, burial;
     struct loop_timer expiry; /* of idle upstreams; runs while there are some */
     struct loop_timer quit;
@@ -230,7 +231,6 @@ struct edge {
     uint64_t retry_floor_second;
     struct map *peers; /* connections by client address, when limited */
     unsigned client_count, connection_limit;
-    unsigned requests_active;
     uint32_t retry_fifths; /* the retry budget: a request earns one fifth of a retry */
     unsigned idle_upstreams;
     uint64_t random_state[2];
@@ -296,8 +296,7 @@ bool request_skip_body(
     struct client *client); /* drop a body that is here already; false: more would come */
 
 /* rewrite.c */
-void rewrite_request(struct client *client, const struct http1_head *head, struct slice via,
-                     uint64_t max_forwards);
+void rewrite_request(struct client *client, const struct http1_head *head, uint64_t max_forwards);
 /* The answer's header block into client.output_block, queued. */
 void rewrite_response(struct client *client, const struct http1_head *head);
 void rewrite_interim(struct client *client, const struct http1_head *head);
@@ -350,7 +349,7 @@ void answer_static(struct client *client);
 void answer_options(struct client *client); /* OPTIONS * and Max-Forwards: 0 */
 /* Take back an answer of which not a byte was written yet. False: some was. */
 bool answer_withdraw(struct client *client);
-void answer_move(struct client *client);    /* go on sending a LOCAL answer */
+void answer_move(struct client *client); /* go on sending a LOCAL answer */
 
 /* endpoint.c */
 struct endpoint *endpoint_find(struct edge *edge, uint64_t instance);

@@ -109,8 +109,8 @@ void listener_limits(struct edge *edge)
     (void)getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur -= limit.rlim_cur / STATIC_FD_SHARE;
     descriptors = limit.rlim_cur > 2 * RESERVED_FDS ? limit.rlim_cur - RESERVED_FDS : RESERVED_FDS;
-    /* Every client may need an upstream of its own. */
-    edge->connection_limit = (unsigned)MIN(descriptors / 2, (uint64_t)1000000);
+    /* Every client may need an upstream of its own, and half as many may idle in the pools. */
+    edge->connection_limit = (unsigned)MIN(descriptors * 2 / 5, (uint64_t)1000000);
     if (edge->settings.connection_limit)
         edge->connection_limit = MIN(edge->connection_limit, edge->settings.connection_limit);
     if (edge->settings.connection_limit_per_client && !edge->peers)

@@ -53,9 +53,8 @@ static void id_make(struct edge *edge, struct request *request)
 
 /* What single fields say; the rest is copied unseen. */
 struct field_facts {
-    struct slice via;
     uint64_t max_forwards; /* UINT64_MAX: not to be touched */
-    unsigned via_count, via_self;
+    unsigned via_self;
 };
 
 static unsigned count_self(struct slice via)
@@ -87,8 +86,6 @@ static void read_fields(struct client *client, const struct http1_head *head,
                 request->id = field->value;
             break;
         case HTTP1_FIELD_VIA:
-            facts->via = field->value;
-            facts->via_count++;
             facts->via_self += count_self(field->value);
             break;
         case HTTP1_FIELD_MAX_FORWARDS:
@@ -129,7 +126,6 @@ static void request_init(struct client *client, const struct http1_head *head)
     request->is_replayable = true;
     request->expects_continue = head->expects_continue && !request->is_body_read;
     client->is_last = !head->is_keepalive || client->edge->is_quitting;
-    client->edge->requests_active++;
     count_u64(&client->edge->counters->requests, 1);
     client->edge->retry_fifths = MIN(client->edge->retry_fifths + 1, 5u * 1000u);
 }
@@ -236,7 +232,7 @@ void request_begin(struct client *client)
         return;
     }
     request->is_upgrade = head->is_upgrade && upgrade_is_allowed(head->upgrade);
-    rewrite_request(client, head, facts.via,
+    rewrite_request(client, head,
                     facts.max_forwards == UINT64_MAX ? UINT64_MAX : facts.max_forwards - 1);
     request->state = REQUEST_QUEUED;
 }
@@ -324,7 +320,6 @@ void request_release(struct client *client)
     request->route = NULL;
     request->service = NULL;
     request->state = REQUEST_NONE;
-    client->edge->requests_active--;
 }
 
 void request_abort(struct client *client, unsigned status, const char *reason)

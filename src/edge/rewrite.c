@@ -58,7 +58,7 @@ _Static_assert(HTTP1_FIELD_COUNT <= 64, "a set of fields fits 64 bits");
 #define REQUEST_DROPPED                                                                            \
     (BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) |             \
      BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) | BIT(X_REAL_IP) | BIT(FORWARDED) |             \
-     BIT(X_REQUEST_ID) | BIT(VIA) | BIT(EXPECT) | BIT(MAX_FORWARDS) | BIT(SHADOW))
+     BIT(X_REQUEST_ID) | BIT(EXPECT) | BIT(MAX_FORWARDS) | BIT(SHADOW))
 
 static char *put_target(char *at, const struct client *client)
 {
@@ -73,8 +73,7 @@ static char *put_target(char *at, const struct client *client)
     return rewrite_slice(at, target);
 }
 
-void rewrite_request(struct client *client, const struct http1_head *head, struct slice via,
-                     uint64_t max_forwards)
+void rewrite_request(struct client *client, const struct http1_head *head, uint64_t max_forwards)
 {
     struct request *request = &client->request;
     const char *block_end = client->block->bytes + client->from - 2;
@@ -109,12 +108,10 @@ void rewrite_request(struct client *client, const struct http1_head *head, struc
     at = rewrite_slice(at, request->host);
     at = PUT(at, "\r\nX-Request-ID: ");
     at = rewrite_slice(at, request->id);
-    at = PUT(at, "\r\nVia: ");
-    if (via.len) {
-        at = rewrite_slice(at, via);
-        at = PUT(at, ", ");
-    }
-    at = request->version_minor ? PUT(at, "1.1 slipway\r\n") : PUT(at, "1.0 slipway\r\n");
+    /* Fields of one name are one list (RFC 9110 §5.3): a line behind those that came appends to
+     * them. */
+    at = request->version_minor ? PUT(at, "\r\nVia: 1.1 slipway\r\n")
+                                : PUT(at, "\r\nVia: 1.0 slipway\r\n");
     if (request->is_upgrade) {
         at = PUT(at, "Connection: upgrade\r\nUpgrade: ");
         at = rewrite_slice(at, head->upgrade);

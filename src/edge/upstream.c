@@ -10,7 +10,7 @@
 
 #define EJECTION_US        (1000u * EDGE_MS) /* an instance that refused is passed over for so long */
 #define EXPIRY_STEP_US     (500u * EDGE_MS)
-#define IDLE_PER_ENDPOINT  256u
+#define FREE_UPSTREAMS_MAX 256u /* kept for reuse */
 #define REFUSALS_MAX       8u
 #define RETRY_FIFTHS       5u
 #define RETRY_FLOOR_FIFTHS (3u * RETRY_FIFTHS) /* a second */
@@ -172,7 +172,7 @@ void upstream_release(struct upstream *upstream)
                        request->is_body_ended && output_is_empty(&upstream->output) &&
                        upstream->from == upstream->to && !upstream->transport.is_ending &&
                        upstream->endpoint->state == SNAPSHOT_ACTIVE && !edge->is_quitting &&
-                       edge->idle_upstreams < edge->connection_limit;
+                       edge->idle_upstreams < edge->connection_limit / 2;
 
     if (UNLIKELY(!is_reusable)) {
         upstream_close(upstream);
@@ -212,6 +212,11 @@ void upstream_bury(struct edge *edge)
 {
     list_each_safe (node, &edge->graveyard_upstreams) {
         list_remove(node);
+        if (edge->free_upstream_count >= FREE_UPSTREAMS_MAX) {
+            free(container_of(node, struct upstream, node));
+            continue;
+        }
+        edge->free_upstream_count++;
         list_push_front(&edge->free_upstreams, node);
     }
 }
@@ -229,6 +234,7 @@ static struct upstream *upstream_allocate(struct edge *edge)
     } else {
         upstream = container_of(edge->free_upstreams.next, struct upstream, node);
         list_remove(&upstream->node);
+        edge->free_upstream_count--;
     }
     memset(upstream, 0, sizeof(*upstream));
     list_init(&upstream->node);
@@ -263,7 +269,7 @@ static struct upstream *upstream_connect(struct edge *edge, struct endpoint *end
     if (loop_io_start(edge->loop, &upstream->transport.io, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
                       &err) != 0) {
         close(fd);
-        list_push_back(&edge->free_upstreams, &upstream->node);
+        free(upstream);
         errno = EMFILE;
         return NULL;
     }
@@ -309,6 +315,8 @@ static void connect_failed(struct client *client, struct endpoint *endpoint, int
 {
     if (errno_value == EMFILE || errno_value == ENFILE || errno_value == ENOBUFS ||
         errno_value == ENOMEM) { /* our trouble, not the instance's */
+        list_each (node, &client->edge->endpoints)
+            upstream_close_idle(container_of(node, struct endpoint, node));
         client_evict_idle(client->edge, 8);
         answer_error(client, 503, "out of connections");
         return;
