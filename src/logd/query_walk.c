@@ -228,7 +228,7 @@ static void count_end(struct query *query, struct place from)
     query->state = QUERY_SENDING;
     segment_reader_done(&query->count_reader);
     free(TAKE_PTR(query->candidates));
-    query->candidate_capacity = 0;
+    query->candidate_count = query->candidate_capacity = 0;
 }
 
 static bool candidate_add(struct query *query, uint64_t offset)
