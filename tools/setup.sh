@@ -10,6 +10,27 @@ say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '==> %s\n' "$*"; }
 die() { printf 'slipway: %s\n' "$*" >&2; exit 1; }
 
+# progress LOG COMMAND...: run it with its output in LOG, and show that it moves on: the newest line on a terminal, one
+# line every five seconds elsewhere. Returns what the command returns.
+progress() {
+    local log=$1 line last=$SECONDS
+    shift
+    "$@" 2>&1 </dev/null | {
+        while IFS= read -r line || [ -n "$line" ]; do
+            line=${line##*$'\r'}
+            printf '%s\n' "$line" >&3
+            if [ -t 1 ]; then
+                printf '\r\033[K    %.*s' $((${COLUMNS:-80} - 6)) "$line"
+            elif [ $((SECONDS - last)) -ge 5 ]; then
+                printf '    %.*s\n' 110 "$line"
+                last=$SECONDS
+            fi
+        done 3>"$log"
+        [ ! -t 1 ] || printf '\r\033[K'
+    }
+    return "${PIPESTATUS[0]}"
+}
+
 as_root() {
     if [ "$(id -u)" -eq 0 ]; then
         env "$@"
@@ -29,11 +50,11 @@ need_packages() {
     [ ${#missing[@]} -eq 0 ] && return 0
     say "installing ${missing[*]}"
     as_root apt-get update -qq || die "apt-get update failed"
-    # RUNLEVEL=1 keeps a fresh PostgreSQL or Redis from being started: the platform runs its own.
-    as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" \
-        >"${TMPDIR:-/tmp}/slipway-apt.$$.log" 2>&1 ||
-        { tail -n 20 "${TMPDIR:-/tmp}/slipway-apt.$$.log" >&2; die "apt-get install failed"; }
-    rm -f "${TMPDIR:-/tmp}/slipway-apt.$$.log"
+    mkdir -p build
+    # RUNLEVEL and SYSTEMD_OFFLINE keep a fresh PostgreSQL or Redis from being started: the platform runs its own.
+    progress build/packages.log as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 SYSTEMD_OFFLINE=1 \
+        apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" ||
+        { tail -n 20 build/packages.log >&2; die "apt-get install failed"; }
 }
 
 # Node.js 18 or newer with npm: whatever is installed, else Debian's.
@@ -55,5 +76,5 @@ build() {
     if [ ! -f "$folder/build.ninja" ]; then
         meson setup "$folder" "$@" >"$log" 2>&1 || { cat "$log" >&2; die "meson setup failed"; }
     fi
-    ninja --quiet -C "$folder" >"$log" 2>&1 || { tail -n 60 "$log" >&2; die "the build failed"; }
+    progress "$log" ninja -C "$folder" || { tail -n 60 "$log" >&2; die "the build failed"; }
 }
