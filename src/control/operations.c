@@ -86,7 +86,7 @@ static int commit(struct deploy *deploy, struct buf *ret_json, struct error *err
         return error_wrap(err, "unable to store the request");
     }
     answer(deploy, ret_json);
-    deploys_next(app);
+    deploy_queue(deploy);
     return 0;
 }
 

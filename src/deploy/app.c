@@ -587,8 +587,11 @@ void app_retain(struct app *app)
     list_each (node, &app->releases) {
         struct release *release = container_of(node, struct release, node);
 
-        if (i < count && (marks[i].is_dropped || (!release->has_files && !marks[i].is_needed)))
+        if (i < count && (marks[i].is_dropped || (!release->has_files && !marks[i].is_needed))) {
             app_drop_files(app, release);
+            if (release->manifest)
+                release_shrink(release);
+        }
         i++;
     }
     drop_records(app);

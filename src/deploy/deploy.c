@@ -248,7 +248,7 @@ static void deploy_enter(struct deploy *deploy)
         loop_timer_start_in(deploy->app->platform->loop, &deploy->timer, LOOP_MS(ms));
     switch (deploy->state) {
     case DEPLOY_QUEUED:
-        deploys_next(deploy->app);
+        deploy_queue(deploy);
         break;
     case DEPLOY_UNPACKING:
     case DEPLOY_BUILDING:
@@ -510,4 +510,16 @@ void deploys_next(struct app *app)
         deploy_send(deploy, DEPLOY_EVENT_DONE);
         return;
     }
+}
+
+void deploy_queue(struct deploy *deploy)
+{
+    const struct deploy *first;
+
+    deploys_next(deploy->app);
+    first = deploy->app->running;
+    if (deploy->state == DEPLOY_QUEUED && first)
+        deploy_say(deploy, DEPLOY_INFO, NULL, NULL, NULL, "waits for %s %llu of %s, which is %s",
+                   deploy_kind_name(first->kind), (unsigned long long)first->id, first->who,
+                   deploy_state_name(first->state));
 }

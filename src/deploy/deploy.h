@@ -100,6 +100,8 @@ void deploy_uploaded(struct deploy *deploy, bool is_complete);
 void deploy_cancel(struct deploy *deploy, const char *who);
 /* Give the turn to the next in the queue when nothing runs. */
 void deploys_next(struct app *app);
+/* The same for a deploy that was just queued; it is told whom it waits for. */
+void deploy_queue(struct deploy *deploy);
 
 /* ---- from the model; all only note that something may be complete (deploy->look) */
 void deploy_instance_changed(struct instance *instance);

@@ -152,3 +152,24 @@ const char *release_generated_value(const struct release *release, const char *s
             return release->generated[i].value;
     return NULL;
 }
+
+void release_shrink(struct release *release)
+{
+    struct arena *small = arena_new(RELEASE_ARENA_BYTES);
+    struct release_generated *generated =
+        arena_array_of(small, struct release_generated, MAX(release->generated_count, (size_t)1));
+
+    for (size_t i = 0; i < release->generated_count; i++)
+        generated[i] = (struct release_generated){
+            .service = arena_text(small, release->generated[i].service),
+            .name = arena_text(small, release->generated[i].name),
+            .value = arena_text(small, release->generated[i].value),
+        };
+    release->generated = generated;
+    release->commit = arena_text(small, release->commit);
+    release->who = arena_text(small, release->who);
+    release->environment = arena_text(small, release->environment);
+    release->manifest = NULL;
+    arena_free(release->arena);
+    release->arena = small;
+}

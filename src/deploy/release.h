@@ -56,6 +56,8 @@ void release_set_reason(struct release *release, const char *reason);
 void release_write_json(const struct release *release, struct buf *ret_json);
 /* ERR_CORRUPT with what is wrong. */
 MUST_USE int release_read_json(struct slice json, struct release **ret_release, struct error *err);
+/* Without its files a release cannot run again: let its manifest go. */
+void release_shrink(struct release *release);
 const char *release_state_name(enum release_state state);
 /* The generated value, or NULL. */
 const char *release_generated_value(const struct release *release, const char *service,

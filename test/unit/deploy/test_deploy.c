@@ -445,6 +445,8 @@ static void deploys_of_an_app_wait_for_each_other(void **state)
     struct deploy *third = world_deploy(world, WEB);
 
     assert_int_equal(second->state, DEPLOY_QUEUED);
+    assert_non_null(
+        strstr(second->events[second->event_count - 1].json, "waits for deploy 1 of uid 0 (test)"));
     world_pass(world, 100);
     assert_int_equal(second->state, DEPLOY_QUEUED);
     deploy_cancel(third, "someone");
@@ -598,6 +600,7 @@ static void old_releases_lose_their_files(void **state)
     assert_int_equal(kept, 5);
     assert_true(app_release(world_app(world, "shop"), 9)->has_files);
     assert_false(app_release(world_app(world, "shop"), 1)->has_files);
+    assert_null(app_release(world_app(world, "shop"), 1)->manifest);
     world_restart(world, false);
     assert_int_equal(world_count(world, "shop", INSTANCE_READY, 9), 3);
 }
