@@ -30,6 +30,8 @@
 #define KEEPER_HELD_MAX          64u
 #define KEEPER_UNITS_MAX         4096u
 #define KEEPER_EDGES_MAX         64u
+/* The longest that a recursive MAKE_DIRECTORY takes before it is answered. */
+#define KEEPER_GIVING_MAX_MS 600000u
 
 enum keeper_role {
     KEEPER_ROLE_KEEPER,
@@ -218,7 +220,8 @@ struct keeper_forget {
 };
 
 /* strings: path relative to the state folder. Made with parents (parents 0711), no symlink
- * followed, owner set. With is_recursive everything below is given to uid:gid, too. */
+ * followed, owner set. With is_recursive everything below is given to uid:gid, too, and the REPLY
+ * comes when that is done. */
 struct keeper_make_directory {
     struct keeper_header header;
     uint32_t uid, gid, mode;

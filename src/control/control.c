@@ -37,9 +37,14 @@ static void port_forget(struct platform_port *port, uint64_t unit)
 }
 
 static void port_make_directory(struct platform_port *port, const char *path, uint32_t uid,
-                                unsigned mode, bool is_recursive)
+                                unsigned mode, bool is_recursive, struct directory_request *request)
 {
-    keeper_link_make_directory(&control_of(port)->link, path, uid, mode, is_recursive);
+    keeper_link_make_directory(&control_of(port)->link, path, uid, mode, is_recursive, request);
+}
+
+static void port_make_directory_stop(struct platform_port *port, struct directory_request *request)
+{
+    keeper_link_make_directory_stop(&control_of(port)->link, request);
 }
 
 static void port_publish(struct platform_port *port, uint64_t version)
@@ -83,6 +88,7 @@ static const struct platform_port port_to_keeper = {
     .stop = port_stop,
     .forget = port_forget,
     .make_directory = port_make_directory,
+    .make_directory_stop = port_make_directory_stop,
     .publish = port_publish,
     .probe_start = port_probe_start,
     .probe_stop = port_probe_stop,

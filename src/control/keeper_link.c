@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* The keeper gives an exec 10 s; it answers everything else in a turn of its loop. */
+/* The keeper gives an exec 10 s, a tree that changes its owner KEEPER_GIVING_MAX_MS; it answers
+ * everything else in a turn of its loop. */
 #define REQUEST_DEADLINE_MS 20000u
 #define DEADLINE_CHECK_MS   1000u
 
@@ -20,15 +21,16 @@ struct link_message {
 struct link_request {
     struct list node;
     uint32_t request, type;
-    uint64_t unit; /* SPAWN, STOP, FORGET */
-    uint64_t deadline_us;
+    uint64_t unit;                    /* SPAWN, STOP, FORGET */
+    struct directory_request *waiter; /* MAKE_DIRECTORY; NULL: nobody */
+    uint64_t deadline_ms, deadline_us;
     char text[64];
 };
 
 /* ---- sending */
 
-static void request_add(struct keeper_link *link, uint32_t number, uint32_t type, uint64_t unit,
-                        const char *text)
+static struct link_request *request_add(struct keeper_link *link, uint32_t number, uint32_t type,
+                                        uint64_t unit, const char *text)
 {
     struct link_request *request = calloc(1, sizeof(*request));
 
@@ -37,11 +39,13 @@ static void request_add(struct keeper_link *link, uint32_t number, uint32_t type
     request->request = number;
     request->type = type;
     request->unit = unit;
+    request->deadline_ms = REQUEST_DEADLINE_MS;
     request->deadline_us = loop_now_us(link->control->loop) + LOOP_MS(REQUEST_DEADLINE_MS);
     (void)snprintf(request->text, sizeof(request->text), "%s", text);
     list_push_back(&link->requests, &request->node);
     if (!link->deadline.loop)
         loop_timer_start_in(link->control->loop, &link->deadline, LOOP_MS(DEADLINE_CHECK_MS));
+    return request;
 }
 
 static void queue(struct keeper_link *link, const void *fixed, size_t fixed_len,
@@ -110,13 +114,11 @@ void keeper_link_spawn(struct keeper_link *link, const struct unit *unit,
         append_string(&strings, spec->arguments[i]);
     for (size_t i = 0; i < spec->environment_count; i++)
         append_string(&strings, spec->environment[i]);
-    request_add(link, message.header.request, KEEPER_SPAWN, unit->id, spec->tag);
+    struct link_request *request =
+        request_add(link, message.header.request, KEEPER_SPAWN, unit->id, spec->tag);
     if (strings.failed) {
         /* The answer comes as the keeper's would, later: nobody expects one from inside the call.
          */
-        struct link_request *request =
-            container_of(link->requests.previous, struct link_request, node);
-
         log_error("the command and environment of %s are larger than %u bytes", spec->tag,
                   KEEPER_SPAWN_STRINGS_MAX);
         request->deadline_us = 0;
@@ -136,7 +138,7 @@ void keeper_link_stop_unit(struct keeper_link *link, uint64_t unit, int signal, 
         .grace_ms = (uint32_t)MIN(grace_ms, (uint64_t)UINT32_MAX),
     };
 
-    request_add(link, message.header.request, KEEPER_STOP, unit, "stop");
+    (void)request_add(link, message.header.request, KEEPER_STOP, unit, "stop");
     queue(link, &message, sizeof(message), (struct slice){0}, -1);
 }
 
@@ -147,12 +149,12 @@ void keeper_link_forget(struct keeper_link *link, uint64_t unit)
         .unit = unit,
     };
 
-    request_add(link, message.header.request, KEEPER_FORGET, unit, "forget");
+    (void)request_add(link, message.header.request, KEEPER_FORGET, unit, "forget");
     queue(link, &message, sizeof(message), (struct slice){0}, -1);
 }
 
 void keeper_link_make_directory(struct keeper_link *link, const char *path, uint32_t uid,
-                                unsigned mode, bool is_recursive)
+                                unsigned mode, bool is_recursive, struct directory_request *waiter)
 {
     struct keeper_make_directory message = {
         .header = {.type = KEEPER_MAKE_DIRECTORY, .request = ++link->last_request},
@@ -162,8 +164,25 @@ void keeper_link_make_directory(struct keeper_link *link, const char *path, uint
         .is_recursive = is_recursive,
     };
 
-    request_add(link, message.header.request, KEEPER_MAKE_DIRECTORY, 0, path);
+    struct link_request *request =
+        request_add(link, message.header.request, KEEPER_MAKE_DIRECTORY, 0, path);
+    if (is_recursive) {
+        request->deadline_ms += KEEPER_GIVING_MAX_MS;
+        request->deadline_us += LOOP_MS(KEEPER_GIVING_MAX_MS);
+    }
+    request->waiter = waiter;
+    if (waiter)
+        waiter->driver = request;
     queue(link, &message, sizeof(message), (struct slice){path, strlen(path) + 1}, -1);
+}
+
+void keeper_link_make_directory_stop(struct keeper_link *link, struct directory_request *waiter)
+{
+    struct link_request *request = waiter->driver;
+
+    (void)link;
+    request->waiter = NULL;
+    waiter->driver = NULL;
 }
 
 void keeper_link_hold(struct keeper_link *link, const char *name, int fd)
@@ -176,7 +195,7 @@ void keeper_link_hold(struct keeper_link *link, const char *name, int fd)
 
     assert(len <= sizeof(message.name));
     memcpy(message.name, name, len);
-    request_add(link, message.fixed.header.request, KEEPER_HOLD, 0, name);
+    (void)request_add(link, message.fixed.header.request, KEEPER_HOLD, 0, name);
     if (channel_post(&link->channel, &message, sizeof(message.fixed) + len, &fd, 1) != 0)
         log_error("unable to have the keeper hold '%s'", name);
 }
@@ -213,7 +232,23 @@ static void request_failed(struct keeper_link *link, const struct link_request *
 static void request_free(struct link_request *request)
 {
     list_remove(&request->node);
+    if (request->waiter)
+        request->waiter->driver = NULL;
     free(request);
+}
+
+/* err NULL: done as asked. Frees the request before anyone is told, as the answer may be a new one.
+ */
+static void request_end(struct keeper_link *link, struct link_request *request,
+                        const struct error *err)
+{
+    struct directory_request *waiter = request->waiter;
+
+    if (err && !waiter)
+        request_failed(link, request, err);
+    request_free(request);
+    if (waiter)
+        waiter->on_made(waiter, err);
 }
 
 static void on_reply(struct keeper_link *link, const struct keeper_reply *reply, const char *text)
@@ -224,11 +259,9 @@ static void on_reply(struct keeper_link *link, const struct keeper_reply *reply,
 
         if (request->request != reply->header.request)
             continue;
-        if (reply->code != 0) {
+        if (reply->code != 0)
             error_set(&err, reply->code, "%s", text ? text : "");
-            request_failed(link, request, &err);
-        }
-        request_free(request);
+        request_end(link, request, reply->code != 0 ? &err : NULL);
         return;
     }
 }
@@ -247,11 +280,9 @@ static void on_deadline(struct loop_timer *timer)
         if (request->deadline_us == 0)
             error_set(&err, ERR_LIMIT, "command and environment together are too large");
         else
-            error_set(&err, ERR_TIMEOUT, "the keeper did not answer within %u s",
-                      REQUEST_DEADLINE_MS / 1000);
-        list_remove(&request->node);
-        request_failed(link, request, &err);
-        request_free(request);
+            error_set(&err, ERR_TIMEOUT, "the keeper did not answer within %llu s",
+                      (unsigned long long)request->deadline_ms / 1000);
+        request_end(link, request, &err);
     }
     if (!list_is_empty(&link->requests))
         loop_timer_start_in(link->control->loop, timer, LOOP_MS(DEADLINE_CHECK_MS));

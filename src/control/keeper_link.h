@@ -11,6 +11,7 @@
 #include "loop/channel.h"
 
 struct control;
+struct directory_request;
 
 struct keeper_link {
     struct control *control;
@@ -32,7 +33,8 @@ void keeper_link_spawn(struct keeper_link *link, const struct unit *unit,
 void keeper_link_stop_unit(struct keeper_link *link, uint64_t unit, int signal, uint64_t grace_ms);
 void keeper_link_forget(struct keeper_link *link, uint64_t unit);
 void keeper_link_make_directory(struct keeper_link *link, const char *path, uint32_t uid,
-                                unsigned mode, bool is_recursive);
+                                unsigned mode, bool is_recursive, struct directory_request *waiter);
+void keeper_link_make_directory_stop(struct keeper_link *link, struct directory_request *waiter);
 /* These two go out at once. fd stays the caller's. */
 void keeper_link_hold(struct keeper_link *link, const char *name, int fd);
 void keeper_link_ready(struct keeper_link *link);

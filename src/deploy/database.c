@@ -25,6 +25,8 @@ static const struct manifest_restart restart_policy = {
 
 enum database_event {
     EVENT_START,
+    EVENT_CLAIMED,
+    EVENT_REFUSED,
     EVENT_RUNNING,
     EVENT_EXITED,
     EVENT_GOOD,
@@ -143,6 +145,27 @@ static void probe_start(struct database *database)
     port->probe_start(port, &database->probe);
 }
 
+static void folder_claim(struct database *database)
+{
+    struct platform *platform = database->app->platform;
+    char folder[NAMES_PATH_SIZE];
+
+    names_path(folder, "data/%s", database->app->name);
+    platform->port->make_directory(platform->port, folder, platform->settings.own_uid, 0711, false,
+                                   NULL);
+    names_path(folder, "data/%s/%s", database->app->name, database->name);
+    platform->port->make_directory(platform->port, folder, database->app->data_uid, 0700, true,
+                                   &database->folder);
+}
+
+static void folder_let_go(struct database *database)
+{
+    struct platform_port *port = database->app->platform->port;
+
+    if (database->folder.driver)
+        port->make_directory_stop(port, &database->folder);
+}
+
 static void unit_begin(struct database *database, const struct engine_unit *unit, const char *what)
 {
     struct app *app = database->app;
@@ -208,7 +231,6 @@ static int make_ready(struct database *database, struct error *err)
 {
     struct engine_config *config = &database->config;
     struct platform *platform = database->app->platform;
-    char folder[NAMES_PATH_SIZE];
     int code = find_programs(database, err);
 
     if (code != 0)
@@ -219,11 +241,32 @@ static int make_ready(struct database *database, struct error *err)
         if (code != 0)
             return code;
     }
-    names_path(folder, "data/%s", database->app->name);
-    platform->port->make_directory(platform->port, folder, platform->settings.own_uid, 0711, false);
-    names_path(folder, "data/%s/%s", database->app->name, database->name);
-    platform->port->make_directory(platform->port, folder, database->app->data_uid, 0700, true);
     return engine_check(config, err);
+}
+
+static void fail_to_begin(struct database *database, const struct error *err)
+{
+    set_message(database, "%s%s%s", err->text, err->hint[0] ? "; hint: " : "", err->hint);
+    back_off(database, 0);
+}
+
+static void do_claim(struct database *database)
+{
+    struct error err = {0};
+
+    database->message[0] = 0;
+    database->is_probe_good = false;
+    if (make_ready(database, &err) != 0) {
+        fail_to_begin(database, &err);
+        return;
+    }
+    folder_claim(database);
+    set_state(database, DATABASE_CLAIMING);
+}
+
+static void do_unclaimed(struct database *database)
+{
+    back_off(database, 0);
 }
 
 static void do_prepare(struct database *database)
@@ -232,14 +275,8 @@ static void do_prepare(struct database *database)
     struct engine_unit unit = {0};
     struct error err = {0};
 
-    database->message[0] = 0;
-    database->is_probe_good = false;
-    int code = make_ready(database, &err);
-    if (code == 0)
-        code = engine_prepare_unit(arena, &database->config, &unit, &err);
-    if (code != 0) {
-        set_message(database, "%s%s%s", err.text, err.hint[0] ? "; hint: " : "", err.hint);
-        back_off(database, 0);
+    if (engine_prepare_unit(arena, &database->config, &unit, &err) != 0) {
+        fail_to_begin(database, &err);
         return;
     }
     unit_begin(database, &unit, "prepare");
@@ -336,6 +373,7 @@ static void do_timeout(struct database *database)
 static void do_stop(struct database *database)
 {
     probe_stop(database);
+    folder_let_go(database);
     loop_timer_stop(&database->timer);
     database->message[0] = 0;
     if (database->unit.id == 0) {
@@ -356,7 +394,9 @@ static void do_stopped(struct database *database)
 }
 
 static void (*const table[DATABASE_STATE_COUNT][EVENT_COUNT])(struct database *) = {
-    [DATABASE_STOPPED] = {[EVENT_START] = do_prepare},
+    [DATABASE_STOPPED] = {[EVENT_START] = do_claim},
+    [DATABASE_CLAIMING] =
+        {[EVENT_CLAIMED] = do_prepare, [EVENT_REFUSED] = do_unclaimed, [EVENT_STOP] = do_stop},
     [DATABASE_PREPARING] =
         {[EVENT_EXITED] = do_prepared, [EVENT_TIMER] = do_timeout, [EVENT_STOP] = do_stop},
     [DATABASE_STARTING] = {[EVENT_RUNNING] = do_probe,
@@ -371,7 +411,7 @@ static void (*const table[DATABASE_STATE_COUNT][EVENT_COUNT])(struct database *)
     [DATABASE_UNHEALTHY] =
         {[EVENT_EXITED] = do_crash, [EVENT_GOOD] = do_good, [EVENT_STOP] = do_stop},
     [DATABASE_BACKOFF] =
-        {[EVENT_START] = do_prepare, [EVENT_TIMER] = do_prepare, [EVENT_STOP] = do_stop},
+        {[EVENT_START] = do_claim, [EVENT_TIMER] = do_claim, [EVENT_STOP] = do_stop},
     [DATABASE_STOPPING] = {[EVENT_EXITED] = do_stopped},
 };
 
@@ -382,6 +422,15 @@ static void database_send(struct database *database, enum database_event event)
 }
 
 /* ---- callbacks */
+
+static void on_folder_made(struct directory_request *request, const struct error *err)
+{
+    struct database *database = container_of(request, struct database, folder);
+
+    if (err)
+        set_message(database, "its folder: %s", err->text);
+    database_send(database, err ? EVENT_REFUSED : EVENT_CLAIMED);
+}
 
 static void on_unit_change(struct unit *unit)
 {
@@ -419,6 +468,7 @@ static struct database *database_new(struct app *app, const char *name)
     database->config.folder = arena_printf(
         database->arena, "%s/data/%s/%s", app->platform->settings.state_directory, app->name, name);
     database->unit.on_change = on_unit_change;
+    database->folder.on_made = on_folder_made;
     database->probe.on_result = on_probe_result;
     database->timer.on_timer = on_timer;
     database->stop_signal = SIGTERM;
@@ -430,6 +480,7 @@ static struct database *database_new(struct app *app, const char *name)
 void database_free(struct database *database)
 {
     probe_stop(database);
+    folder_let_go(database);
     loop_timer_stop(&database->timer);
     list_remove(&database->node);
     unit_done(&database->unit);
@@ -573,6 +624,7 @@ void database_resume(struct database *database)
         do_stop(database);
         break;
     case DATABASE_STOPPED:
+    case DATABASE_CLAIMING:
     case DATABASE_BACKOFF:
     case DATABASE_STATE_COUNT:
         /* A record of these states names no unit. */

@@ -1,8 +1,10 @@
 /* database.h - a database of an app: an instance of the platform that is prepared, started, probed
  * and never cleaned up.
  *
- *   stopped → preparing → starting → ready ⇄ unhealthy
- *                ↑            └── crash ──→ backoff ┘      any → stopping → stopped
+ *   stopped → claiming → preparing → starting → ready ⇄ unhealthy
+ *                ↑                      └── crash ──→ backoff ┘      any → stopping → stopped
+ *
+ * Claiming: its folder, with all that is in it, is given to its user.
  */
 #ifndef DEPLOY_DATABASE_H
 #define DEPLOY_DATABASE_H
@@ -13,6 +15,7 @@
 
 #define DATABASE_STATES(X)                                                                         \
     X(DATABASE_STOPPED, "stopped")                                                                 \
+    X(DATABASE_CLAIMING, "claiming")                                                               \
     X(DATABASE_PREPARING, "preparing")                                                             \
     X(DATABASE_STARTING, "starting")                                                               \
     X(DATABASE_READY, "ready")                                                                     \
@@ -35,6 +38,7 @@ struct database {
     struct engine_config config; /* strings are owned by the arena */
     struct arena *arena;
     struct unit unit; /* prepare job or server, by state */
+    struct directory_request folder;
     struct probe probe;
     struct loop_timer timer;
     struct restart restart;

@@ -126,7 +126,7 @@ static void make_folder(const struct deploy *deploy, const char *name, uint32_t 
     char path[NAMES_PATH_SIZE];
 
     names_path(path, "apps/%s%s%s", deploy->app->name, name[0] ? "/" : "", name);
-    platform->port->make_directory(platform->port, path, uid, mode, false);
+    platform->port->make_directory(platform->port, path, uid, mode, false, NULL);
 }
 
 /* The folders above belong to control, so that it can move and remove the whole; the app's user

@@ -47,15 +47,25 @@ struct log_request {
     void *driver;
 };
 
+/* A folder that somebody waits for. The owners of a big tree take minutes to change. */
+struct directory_request {
+    struct list node; /* of the one who carries it out */
+    /* Once, later; err is NULL when the folder is as it was asked for. */
+    void (*on_made)(struct directory_request *request, const struct error *err);
+    void *driver; /* of the one who carries it out; NULL: not under way */
+};
+
 /* The world. Every call returns at once; what comes of it arrives through the platform_* functions
  * below. */
 struct platform_port {
     void (*spawn)(struct platform_port *port, struct unit *unit, const struct unit_spec *spec);
     void (*stop)(struct platform_port *port, uint64_t unit, int signal, uint64_t grace_ms);
     void (*forget)(struct platform_port *port, uint64_t unit);
-    /* path relative to the state directory */
+    /* path relative to the state directory. `request` NULL: nobody waits, as what follows comes to
+     * the keeper behind it; only recursive ones are overtaken. */
     void (*make_directory)(struct platform_port *port, const char *path, uint32_t uid,
-                           unsigned mode, bool is_recursive);
+                           unsigned mode, bool is_recursive, struct directory_request *request);
+    void (*make_directory_stop)(struct platform_port *port, struct directory_request *request);
     void (*publish)(struct platform_port *port, uint64_t version); /* routes_build of this moment */
     void (*probe_start)(struct platform_port *port, struct probe *probe);
     void (*probe_stop)(struct platform_port *port, struct probe *probe);

@@ -19,9 +19,8 @@
 
 #include "os/file.h"
 
-#define GIVING_DEADLINE_US (600u * 1000000u)
-#define PARENT_MODE        0711
-#define DEPTH_MAX          128
+#define PARENT_MODE 0711
+#define DEPTH_MAX   128
 
 static int open_below(int folder, const char *name)
 {
@@ -175,7 +174,7 @@ static int give_start(struct keeper *keeper, int folder, const struct message_di
                               .request = request->fixed.header.request,
                               .control_life = control_life,
                               .deadline = {.on_timer = giving_overdue}};
-    loop_timer_start_in(keeper->loop, &giving->deadline, GIVING_DEADLINE_US);
+    loop_timer_start_in(keeper->loop, &giving->deadline, KEEPER_GIVING_MAX_MS * UINT64_C(1000));
     return 0;
 }
 

@@ -33,6 +33,10 @@ struct fixture {
     bool is_ready, has_quit, jobs_fail;
     uint64_t snapshot_version;
     unsigned directories;
+    bool directories_hang;
+    struct directory_request tree;
+    unsigned folder_answers;
+    int folder_code;
     struct error err;
     struct control_subscription subscription;
     struct buf events;
@@ -129,7 +133,8 @@ static void on_keeper_message(struct channel *channel, const void *message, size
         break;
     case KEEPER_MAKE_DIRECTORY:
         f->directories++;
-        reply(f, header->request);
+        if (!f->directories_hang)
+            reply(f, header->request);
         break;
     default:
         reply(f, header->request);
@@ -523,6 +528,58 @@ static void a_removed_app_comes_back_from_the_trash(void **state)
     buf_done(&answer);
 }
 
+static void on_folder(struct directory_request *request, const struct error *err)
+{
+    struct fixture *f = container_of(request, struct fixture, tree);
+
+    f->folder_answers++;
+    f->folder_code = err ? err->code : 0;
+}
+
+static bool is_folder_answered(struct fixture *f)
+{
+    return f->folder_answers > 0;
+}
+
+static void ask_for_a_tree(struct fixture *f)
+{
+    f->tree.on_made = on_folder;
+    keeper_link_make_directory(&f->control->link, "data/shop/db", 1, 0700, true, &f->tree);
+    keeper_link_flush(&f->control->link);
+    assert_non_null(f->tree.driver);
+}
+
+static void whoever_asks_for_a_tree_hears_when_it_is_given_over(void **state)
+{
+    struct fixture *f = *state;
+
+    ask_for_a_tree(f);
+    assert_int_equal(f->folder_answers, 0);
+    assert_true(pass_until(f, is_folder_answered));
+    assert_int_equal(f->folder_code, 0);
+    assert_null(f->tree.driver);
+}
+
+static void a_tree_has_minutes_to_change_its_owner_but_not_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t now_us = clock_monotonic_us();
+
+    f->directories_hang = true;
+    ask_for_a_tree(f);
+    clock_fake(now_us, clock_wall_us());
+    clock_fake_advance(KEEPER_GIVING_MAX_MS * UINT64_C(1000));
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(loop_turn(f->loop, 0, &f->err), 0);
+    assert_int_equal(f->folder_answers, 0);
+    clock_fake_advance(30 * UINT64_C(1000000));
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(loop_turn(f->loop, 0, &f->err), 0);
+    clock_real();
+    assert_int_equal(f->folder_answers, 1);
+    assert_int_equal(f->folder_code, ERR_TIMEOUT);
+}
+
 static void a_removal_cancels_what_waits_before_it(void **state)
 {
     struct fixture *f = *state;
@@ -628,6 +685,8 @@ int main(void)
         T(what_cannot_work_is_refused_before_anything_is_written),
         T(questions_about_nothing_are_answered_clearly),
         T(a_removed_app_comes_back_from_the_trash),
+        T(whoever_asks_for_a_tree_hears_when_it_is_given_over),
+        T(a_tree_has_minutes_to_change_its_owner_but_not_for_ever),
         T(a_removal_cancels_what_waits_before_it),
         T(a_rollback_to_what_is_live_is_refused),
         T(a_plan_says_what_would_change),

@@ -102,6 +102,59 @@ static void one_that_cannot_be_prepared_fails_the_deploy_with_its_words(void **s
     assert_int_equal(deploy->log_count, 2);
 }
 
+static void nothing_touches_its_folder_before_the_keeper_has_given_it_over(void **state)
+{
+    struct world *world = *state;
+
+    if (!is_installed())
+        skip();
+    world->directories_are_made = false;
+    struct deploy *deploy = world_deploy(world, SHOP);
+    world_pass(world, 60000);
+    assert_int_equal(cache_of(world)->state, DATABASE_CLAIMING);
+    assert_null(world_unit_like(world, "cache prepare"));
+    world->directories_are_made = true;
+    world_pass(world, 50);
+    assert_int_equal(cache_of(world)->state, DATABASE_PREPARING);
+    end_prepare(world, 0);
+    world_pass(world, 3000);
+    assert_int_equal(deploy->state, DEPLOY_LIVE);
+}
+
+static void a_folder_that_cannot_be_given_over_is_tried_again(void **state)
+{
+    struct world *world = *state;
+
+    if (!is_installed())
+        skip();
+    world->directory_failure = "unable to give the folder to its owner in time";
+    (void)world_deploy(world, SHOP);
+    world_pass(world, 50);
+    assert_int_equal(cache_of(world)->state, DATABASE_BACKOFF);
+    assert_non_null(strstr(cache_of(world)->message, "to its owner in time"));
+    assert_null(world_unit_like(world, "cache prepare"));
+    world->directory_failure = NULL;
+    world_pass(world, 500);
+    assert_int_equal(cache_of(world)->state, DATABASE_PREPARING);
+}
+
+static void a_restart_while_its_folder_is_given_over_asks_again(void **state)
+{
+    struct world *world = *state;
+
+    if (!is_installed())
+        skip();
+    world->directories_are_made = false;
+    (void)world_deploy(world, SHOP);
+    world_pass(world, 100);
+    world_restart(world, false);
+    world_pass(world, 100);
+    assert_int_equal(cache_of(world)->state, DATABASE_CLAIMING);
+    world->directories_are_made = true;
+    world_pass(world, 100);
+    assert_int_equal(cache_of(world)->state, DATABASE_PREPARING);
+}
+
 static void a_crashed_server_is_prepared_and_started_again(void **state)
 {
     struct world *world = *state;
@@ -243,6 +296,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(it_is_prepared_started_and_probed_before_anything_is_built),
         T(one_that_cannot_be_prepared_fails_the_deploy_with_its_words),
+        T(nothing_touches_its_folder_before_the_keeper_has_given_it_over),
+        T(a_folder_that_cannot_be_given_over_is_tried_again),
+        T(a_restart_while_its_folder_is_given_over_asks_again),
         T(a_crashed_server_is_prepared_and_started_again),
         T(a_killed_control_takes_a_running_server_over),
         T(after_a_reboot_services_wait_for_it),

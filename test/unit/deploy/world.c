@@ -82,13 +82,24 @@ static void port_forget(struct platform_port *port, uint64_t unit)
 }
 
 static void port_make_directory(struct platform_port *port, const char *path, uint32_t uid,
-                                unsigned mode, bool is_recursive)
+                                unsigned mode, bool is_recursive, struct directory_request *request)
 {
-    (void)port;
     (void)path;
     (void)uid;
     (void)mode;
-    (void)is_recursive;
+    assert_true(request || !is_recursive); /* the keeper is overtaken by what follows */
+    if (!request)
+        return;
+    assert_null(request->driver);
+    request->driver = port;
+    list_push_back(&world_of(port)->directories, &request->node);
+}
+
+static void port_make_directory_stop(struct platform_port *port, struct directory_request *request)
+{
+    assert_ptr_equal(request->driver, port);
+    request->driver = NULL;
+    list_remove(&request->node);
 }
 
 static void report(struct world *world, const struct world_unit *entry)
@@ -193,6 +204,8 @@ struct world *world_new(void)
     assert_non_null(world);
     log_set_level(getenv("WORLD_LOG") ? LOG_INFO : LOG_ERROR);
     clock_fake(START_US, WALL_US);
+    list_init(&world->directories);
+    world->directories_are_made = true;
     world->spawns_run = world->jobs_end = world->probes_are_good = true;
     world->edges_ack = world->edges_drain = world->stops_end = true;
     world->failing_status = WAIT_EXIT(3);
@@ -202,6 +215,7 @@ struct world *world_new(void)
         .stop = port_stop,
         .forget = port_forget,
         .make_directory = port_make_directory,
+        .make_directory_stop = port_make_directory_stop,
         .publish = port_publish,
         .probe_start = port_probe_start,
         .probe_stop = port_probe_stop,
@@ -229,6 +243,7 @@ void world_free(struct world *world)
 {
     platform_free(world->platform);
     assert_int_equal(world->probe_count, 0);
+    assert_true(list_is_empty(&world->directories));
     loop_free(world->loop);
     store_close(world->store);
     for (size_t i = 0; i < world->unit_count; i++)
@@ -242,6 +257,7 @@ void world_restart(struct world *world, bool is_reboot)
 {
     platform_free(world->platform);
     assert_int_equal(world->probe_count, 0);
+    assert_true(list_is_empty(&world->directories));
     world->log = NULL;
     if (is_reboot)
         for (size_t i = 0; i < world->unit_count; i++)
@@ -296,6 +312,22 @@ static bool spawn_step(struct world *world)
         return true;
     }
     return false;
+}
+
+static bool directory_step(struct world *world)
+{
+    struct error err = {0};
+
+    if (list_is_empty(&world->directories) || !world->directories_are_made)
+        return false;
+    struct directory_request *request =
+        container_of(world->directories.next, struct directory_request, node);
+    list_remove(&request->node);
+    request->driver = NULL;
+    if (world->directory_failure)
+        error_set(&err, ERR_TIMEOUT, "%s", world->directory_failure);
+    request->on_made(request, world->directory_failure ? &err : NULL);
+    return true;
 }
 
 static bool exit_step(struct world *world)
@@ -381,7 +413,7 @@ void world_pass(struct world *world, uint64_t ms)
     for (uint64_t passed = 0;; passed += 10) {
         for (unsigned i = 0; i < 4; i++)
             turn(world);
-        while (spawn_step(world) || exit_step(world))
+        while (directory_step(world) || spawn_step(world) || exit_step(world))
             turn(world);
         edges_step(world);
         log_step(world);

@@ -41,16 +41,19 @@ struct world {
     struct probe *probes[256];
     size_t probe_count;
     struct log_request *log;
+    struct list directories; /* struct directory_request: not answered yet */
     uint64_t published;
     unsigned publish_count;
     unsigned kills;
     unsigned taken_port; /* the port that is not free */
     /* what happens by itself */
     bool spawns_run, jobs_end, probes_are_good, edges_ack, edges_drain, stops_end;
-    const char *failing_tag; /* jobs whose tag contains it end with failing_status */
-    int failing_status;      /* as of waitpid */
-    const char *refused_tag; /* spawns that are refused */
-    const char *probe_text;  /* of bad ones */
+    bool directories_are_made;
+    const char *directory_failure; /* what the keeper says instead of making one */
+    const char *failing_tag;       /* jobs whose tag contains it end with failing_status */
+    int failing_status;            /* as of waitpid */
+    const char *refused_tag;       /* spawns that are refused */
+    const char *probe_text;        /* of bad ones */
 };
 
 struct world *world_new(void);
