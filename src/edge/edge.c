@@ -455,6 +455,8 @@ int edge_main(void)
     signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C is the keeper's to act on */
     code = edge_init(edge, &err);
     if (code == 0)
+        edge_confine();
+    if (code == 0)
         code = loop_run(edge->loop, &err);
     is_clean = code == 0 && edge->is_quitting;
     if (code != 0)

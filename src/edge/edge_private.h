@@ -6,7 +6,7 @@
  *   forward.c   bodies, both ways     endpoint.c  records of instances, balancing, drain reports
  *   tunnel.c    after a 101           answer.c    answers of our own: error pages, files
  *   table.c     the routing table     access.c    access records
- *   path.c      host and path normalisation
+ *   path.c      host and path normalisation       confine.c   what the kernel may be asked for
  *
  * Who may close what: event handlers and timers are the only callers of client_advance, and a
  * client or upstream that was closed stays readable memory until the end of the turn
@@ -255,6 +255,9 @@ void edge_tick_date(struct edge *edge); /* bring Date and the wall clock up to d
 void edge_report_drained(struct edge *edge, const struct endpoint *endpoint, bool is_tunnels);
 /* After a connection or request ended: quit when nothing is left to wait for. */
 void edge_check_quit(struct edge *edge);
+
+/* confine.c */
+void edge_confine(void); /* for ever; what it needs from then on is in the list there */
 
 /* listener.c */
 MUST_USE int listener_add(struct edge *edge, int fd, struct error *err);

@@ -181,7 +181,7 @@ static struct endpoint *endpoint_least(const struct service *service, uint32_t s
         struct endpoint *endpoint = service->endpoints[at];
         uint64_t load;
 
-        if (endpoint->state != SNAPSHOT_ACTIVE || endpoint == avoided ||
+        if (endpoint->state != SNAPSHOT_ACTIVE || (avoided && endpoint == avoided) ||
             endpoint->ejected_until_us > now_us)
             continue;
         load = endpoint->in_flight + (is_tunnel ? endpoint->tunnels : 0);

@@ -2,8 +2,6 @@
 #include "edge/edge_private.h"
 #include <stdlib.h>
 
-#define PROGRESS_BYTES_MIN                                                                         \
-    256u /* a client that moves less within a timeout counts as one that moves nothing */
 #define VIA_SELF_MAX         8u /* as many passages through platforms like this one are a loop */
 #define DEFAULT_MS(value, d) ((value) ? (value) : (d))
 
