@@ -17,7 +17,8 @@ progress() {
     shift
     "$@" 2>&1 </dev/null | {
         while IFS= read -r line || [ -n "$line" ]; do
-            line=${line##*$'\r'}
+            line=${line%$'\r'} line=${line##*$'\r'}
+            [ -n "$line" ] || continue
             printf '%s\n' "$line" >&3
             if [ -t 1 ]; then
                 printf '\r\033[K    %.*s' $((${COLUMNS:-80} - 6)) "$line"
