@@ -16,6 +16,7 @@
 #define RETRY_US       1000000u
 #define RETAIN_US      60000000u
 #define RETAIN_SOON_US 20000u
+#define RECOVERY_BYTES ((size_t)1 << 20)   /* in one turn */
 #define DRAIN_BYTES    ((size_t)256 << 20) /* of one stream while quitting */
 
 struct recovered {
@@ -188,6 +189,7 @@ static void stream_free(struct stream *stream)
     list_remove(&stream->touched_node);
     list_remove(&stream->rest_node);
     list_remove(&stream->backlog_node);
+    free(stream->marks);
     ingest->unstored_bytes -= stream->spool.end - stream->stored;
     if (stream->is_at_end)
         ingest->ending_count--;
@@ -231,12 +233,20 @@ static void ends_check(struct ingest *ingest)
 
 /* ---- when a stream is looked at */
 
+static void work_timer_start(struct ingest *ingest)
+{
+    bool has_work = !list_is_empty(&ingest->backlog) ||
+                    (!list_is_empty(&ingest->recovering) && !ingest->recovered);
+
+    if (has_work && !ingest->work_timer.loop && !ingest->is_stalled)
+        loop_timer_start_in(ingest->loop, &ingest->work_timer, 0);
+}
+
 static void work_soon(struct ingest *ingest, struct stream *stream)
 {
     if (list_is_empty(&stream->backlog_node))
         list_push_back(&ingest->backlog, &stream->backlog_node);
-    if (!ingest->work_timer.loop && !ingest->is_stalled)
-        loop_timer_start_in(ingest->loop, &ingest->work_timer, 0);
+    work_timer_start(ingest);
 }
 
 static void stream_rest(struct stream *stream)
@@ -318,11 +328,58 @@ static void on_rest_timer(struct loop_timer *timer)
     batch_end(ingest);
 }
 
+/* ---- lines that the last run left in spools: by time across the streams, as they came */
+
+static void recovery_end(struct stream *stream, bool has_more)
+{
+    free(TAKE_PTR(stream->marks));
+    stream->mark_count = 0;
+    list_remove(&stream->backlog_node);
+    if (has_more)
+        work_soon(stream->ingest, stream);
+    else
+        stream_check_done(stream);
+}
+
+static struct stream *recovery_pick(struct ingest *ingest)
+{
+    struct stream *oldest = NULL;
+
+    list_each (node, &ingest->recovering) {
+        struct stream *stream = container_of(node, struct stream, backlog_node);
+        if (!oldest || stream_time_us(stream) < stream_time_us(oldest))
+            oldest = stream;
+    }
+    return oldest;
+}
+
+/* One stretch of the stream whose lines are the oldest. Returns the bytes. */
+static size_t recovery_step(struct ingest *ingest)
+{
+    struct stream *stream = recovery_pick(ingest);
+    uint64_t from = stream->consumed, end = stream->recovered_end;
+    bool has_more;
+
+    if (stream->mark_at < stream->mark_count)
+        end = MIN(end, stream->marks[stream->mark_at].end);
+    has_more = stream_consume(stream, MAX(end, from + 1) - from);
+    if (ingest->is_stalled)
+        return 0;
+    from = stream->consumed - from;
+    if (!has_more || from == 0 || stream->consumed >= stream->recovered_end)
+        recovery_end(stream, has_more);
+    return from;
+}
+
 static void on_work_timer(struct loop_timer *timer)
 {
     struct ingest *ingest = container_of(timer, struct ingest, work_timer);
+    size_t recovered = 0;
 
     batch_begin(ingest);
+    while (!list_is_empty(&ingest->recovering) && !ingest->recovered && !ingest->is_stalled &&
+           recovered < RECOVERY_BYTES)
+        recovered += recovery_step(ingest) + 1;
     for (unsigned i = 0; i < WORK_STREAMS; i++) {
         struct stream *stream;
         if (list_is_empty(&ingest->backlog) || ingest->is_stalled)
@@ -334,8 +391,7 @@ static void on_work_timer(struct loop_timer *timer)
         else
             stream_check_done(stream);
     }
-    if (!list_is_empty(&ingest->backlog) && !ingest->is_stalled)
-        loop_timer_start_in(ingest->loop, &ingest->work_timer, 0);
+    work_timer_start(ingest);
     batch_end(ingest);
 }
 
@@ -364,8 +420,7 @@ static void on_block_timer(struct loop_timer *timer)
     ingest->is_stalled = false;
     if (ingest->ending_count > 0)
         sync_timer_by(ingest, 0);
-    if (!list_is_empty(&ingest->backlog) && !ingest->work_timer.loop)
-        loop_timer_start_in(ingest->loop, &ingest->work_timer, 0);
+    work_timer_start(ingest);
 }
 
 static void on_sync_timer(struct loop_timer *timer)
@@ -469,6 +524,7 @@ void ingest_init(struct ingest *ingest)
     list_init(&ingest->touched);
     list_init(&ingest->resting);
     list_init(&ingest->backlog);
+    list_init(&ingest->recovering);
     ingest->syncer.io.fd = -1;
     ingest->seal_count = 1;
 }
@@ -553,6 +609,9 @@ static void stream_resume(struct stream *stream, struct recovered *recovered)
     }
     stream->recovered_end = spool->end;
     stream->recovered_us = MIN(recovered->written_us, clock_wall_us());
+    if (spool->fd >= 0 && stream->stored < spool->end &&
+        (stream->marks = calloc(SPOOL_MARKS_MAX, sizeof *stream->marks)))
+        stream->mark_count = spool_marks_read(spool, stream->marks);
     stream->ingest->unstored_bytes += spool->end - stream->stored;
     if (stream->stored > 0)
         stream->last_seal = stream->ingest->seal_count;
@@ -582,7 +641,9 @@ static int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_
     free(recovered);
     if (stream->spool.fd >= 0 && !ingest->idle_timer.loop)
         loop_timer_start_in(ingest->loop, &ingest->idle_timer, ingest->settings->idle_us);
-    if (stream->consumed < stream->spool.end || stream_has_gap(stream))
+    if (stream->marks)
+        list_push_back(&ingest->recovering, &stream->backlog_node);
+    else if (stream->consumed < stream->spool.end || stream_has_gap(stream))
         work_soon(ingest, stream);
     *ret_stream = stream;
     return 0;
@@ -645,6 +706,7 @@ void ingest_table_end(struct ingest *ingest)
         spool_close(&((struct recovered *)value)->spool), free(value);
     map_free(recovered);
     ingest->recovered = NULL;
+    work_timer_start(ingest);
 }
 
 /* ---- end */

@@ -25,8 +25,9 @@ struct ingest {
     struct list touched; /* streams with bytes in the open block */
     size_t touched_count;
     struct list resting;
-    struct list backlog; /* streams with spooled lines that wait for a turn */
-    size_t ending_count; /* streams at their end that are not done yet */
+    struct list backlog;    /* streams with spooled lines that wait for a turn */
+    struct list recovering; /* streams with lines of the last run, which are put in order of time */
+    size_t ending_count;    /* streams at their end that are not done yet */
 
     struct block_builder builder;
     struct place place; /* of the open block; valid while builder.record_count > 0 */

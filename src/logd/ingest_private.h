@@ -17,6 +17,8 @@ struct stream {
     uint64_t told_lines, told_bytes; /* of what was dropped, in gap records */
     uint64_t stored_told_lines, stored_told_bytes;
     uint64_t told_at_us;
+    struct spool_mark *marks; /* of the bytes below recovered_end; NULL: put in order already */
+    size_t mark_count, mark_at;
     uint64_t recovered_end,
         recovered_us;    /* bytes of the last run, and when they came at the latest */
     uint64_t renewed_at; /* offset in the spool file below which it was punched */
@@ -43,6 +45,8 @@ static inline bool stream_has_gap(const struct stream *stream)
 size_t stream_fill(struct stream *stream);
 /* Turn up to about `quota` spooled bytes into records. True: there are more to be had now. */
 bool stream_consume(struct stream *stream, size_t quota);
+/* When the byte at the consumed offset came. */
+uint64_t stream_time_us(struct stream *stream);
 
 /* ---- ingest.c */
 

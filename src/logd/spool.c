@@ -13,8 +13,10 @@
 #include "os/file.h"
 
 #define SPOOL_MAGIC   0x4c505053u
-#define SPOOL_VERSION 1u
-#define DATA_AT       1024
+#define SPOOL_VERSION 2u
+#define MARKS_AT      1024
+#define DATA_AT       4096
+#define MARK_US       50000u
 #define PATH_BYTES    (SPOOL_DIRECTORY_MAX + 64u)
 #define COPY_MAX      (1u << 20)
 #define DROP_BYTES    (64u << 10)
@@ -28,7 +30,9 @@ struct spool_header {
     uint32_t reserved;
     uint64_t dropped_lines, dropped_bytes, gap_at; /* written again with each drop */
 };
-_Static_assert(sizeof(struct spool_header) <= DATA_AT, "the header has its place");
+_Static_assert(sizeof(struct spool_header) <= MARKS_AT, "the header has its place");
+_Static_assert(MARKS_AT + SPOOL_MARKS_MAX * sizeof(struct spool_mark) <= DATA_AT,
+               "the marks have theirs");
 
 static bool splice_is_refused; /* by the file system, once seen */
 
@@ -113,6 +117,7 @@ static int spool_need_file(struct spool *spool)
     if (spool->fd >= 0)
         return 0;
     spool->base = spool->end;
+    spool->marked_us = 0;
     return file_make(spool, spool->base, spool_path(spool, spool->base, path), &spool->fd);
 }
 
@@ -207,6 +212,41 @@ int64_t spool_drop(struct spool *spool, int pipe_fd, size_t limit)
     return n;
 }
 
+void spool_mark(struct spool *spool, uint64_t wall_us)
+{
+    struct spool_mark mark = {.end = spool->end};
+
+    if (spool->fd < 0)
+        return;
+    if (spool->marked_us == 0 || wall_us - spool->marked_us >= MARK_US) {
+        spool->mark_slot = spool->marked_us == 0 ? 0 : (spool->mark_slot + 1) % SPOOL_MARKS_MAX;
+        spool->marked_us = wall_us;
+    }
+    mark.time_us = spool->marked_us;
+    (void)!pwrite(spool->fd, &mark, sizeof mark,
+                  MARKS_AT + (off_t)(spool->mark_slot * sizeof mark));
+}
+
+static int compare_marks(const void *a, const void *b)
+{
+    const struct spool_mark *first = a, *second = b;
+
+    return first->end < second->end ? -1 : first->end > second->end;
+}
+
+size_t spool_marks_read(const struct spool *spool, struct spool_mark marks[SPOOL_MARKS_MAX])
+{
+    size_t size = SPOOL_MARKS_MAX * sizeof *marks, count = 0;
+
+    if (pread(spool->fd, marks, size, MARKS_AT) != (ssize_t)size)
+        return 0;
+    for (size_t i = 0; i < SPOOL_MARKS_MAX; i++)
+        if (marks[i].end > spool->base && marks[i].end <= spool->end)
+            marks[count++] = marks[i];
+    qsort(marks, count, sizeof *marks, compare_marks);
+    return count;
+}
+
 int spool_read(const struct spool *spool, uint64_t offset, void *to, size_t len)
 {
     char *at = to;
@@ -268,6 +308,7 @@ void spool_renew(struct spool *spool, uint64_t stored)
     fd_close(spool->fd);
     spool->fd = fd;
     spool->base = stored;
+    spool->marked_us = 0; /* the few bytes that were carried over count as new */
 }
 
 void spool_discard(struct spool *spool)

@@ -16,6 +16,13 @@
 
 #define SPOOL_DIRECTORY_MAX 3900u
 
+/* When the bytes up to `end` came, to 50 ms. The newest ones are kept in the file, so that a
+ * restart can give lines their time and put those of several streams in order. */
+struct spool_mark {
+    uint64_t end, time_us;
+};
+#define SPOOL_MARKS_MAX 192u /* of 50 ms each: more than a block stays open */
+
 struct spool {
     const char *directory; /* borrowed */
     uint64_t stream, unit;
@@ -26,6 +33,8 @@ struct spool {
     uint64_t end;  /* logical offset behind the last one */
     /* What was dropped since the stream began. Survives with the file. */
     uint64_t dropped_lines, dropped_bytes;
+    uint64_t marked_us; /* time of the newest mark */
+    uint32_t mark_slot; /* where it stands */
     uint64_t
         gap_at; /* logical offset at which the first drop that no gap record tells of happened */
 };
@@ -40,6 +49,10 @@ void spool_close(struct spool *spool); /* keeps the file */
 int64_t spool_take(struct spool *spool, int pipe_fd, size_t limit);
 /* Read and forget up to `limit` bytes of the pipe, counting them. Returns like spool_take. */
 int64_t spool_drop(struct spool *spool, int pipe_fd, size_t limit);
+/* Note that what was taken up to now had come by `wall_us`. */
+void spool_mark(struct spool *spool, uint64_t wall_us);
+/* The marks of the file that lie within it, oldest first. Returns how many. */
+size_t spool_marks_read(const struct spool *spool, struct spool_mark marks[SPOOL_MARKS_MAX]);
 /* Exactly `len` bytes at the logical `offset`, which must lie within. ERR_IO. */
 MUST_USE int spool_read(const struct spool *spool, uint64_t offset, void *to, size_t len);
 /* Everything below `stored` may go: start a new file when little is left over, else punch a hole.

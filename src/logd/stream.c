@@ -100,6 +100,8 @@ size_t stream_fill(struct stream *stream)
         if ((size_t)n < wanted) /* the pipe is empty: no need to ask again */
             break;
     }
+    if (taken > 0)
+        spool_mark(&stream->spool, stream->ingest->wall_us);
     return taken;
 }
 
@@ -149,6 +151,17 @@ static int label_of_access(struct stream *stream, struct slice *line, uint16_t *
     *line = slice_sub(*line, (size_t)end + 1, line->len);
     *ret_label = stream->access_index;
     return 0;
+}
+
+uint64_t stream_time_us(struct stream *stream)
+{
+    if (LIKELY(stream->consumed >= stream->recovered_end))
+        return stream->ingest->wall_us;
+    while (stream->mark_at < stream->mark_count &&
+           stream->marks[stream->mark_at].end <= stream->consumed)
+        stream->mark_at++;
+    return stream->mark_at < stream->mark_count ? stream->marks[stream->mark_at].time_us
+                                                : stream->recovered_us;
 }
 
 static int builder_take(struct stream *stream, uint16_t flags, struct slice content)
@@ -272,13 +285,15 @@ static size_t add_lines(struct stream *stream, struct slice bytes)
 
 /* Consume some bytes below `limit`. With is_final what has no line end up to there is a record,
  * too. Returns the bytes consumed; 0: a partial line that may yet be completed, or stalled. */
-static size_t consume_some(struct stream *stream, uint64_t limit, bool is_final)
+static size_t consume_some(struct stream *stream, uint64_t limit, size_t quota, bool is_final)
 {
     struct ingest *ingest = stream->ingest;
     size_t available = (size_t)MIN(limit - stream->consumed, (uint64_t)LOGD_LINE_MAX), len, done;
     uint16_t flags = RECORD_CONTINUED;
 
     len = MIN(available, READ_BYTES);
+    if (stream->marks) /* in order with other streams: not far beyond the present mark */
+        len = MIN(len, quota);
     if (stream->scanned > stream->consumed) {
         if (!find_line_end(stream, limit) && !is_final && available < LOGD_LINE_MAX)
             return 0;
@@ -346,7 +361,7 @@ bool stream_consume(struct stream *stream, size_t quota)
         }
         if (quota == 0)
             return true;
-        n = consume_some(stream, limit, has_gap || stream->is_at_end || stream->is_flushing);
+        n = consume_some(stream, limit, quota, has_gap || stream->is_at_end || stream->is_flushing);
         if (n == 0 && !ingest->is_stalled) {
             wait_for_more(stream, ingest->settings->partial_us);
             return false;

@@ -499,6 +499,48 @@ static void spools_that_no_one_claims_after_a_crash_are_stored(void **state)
     harness_done(&harness);
 }
 
+/* Two streams in turns, then a kill before anything is stored: order and times come back from the
+ * spool files. */
+static void lines_of_several_streams_keep_time_and_order_over_a_crash(void **state)
+{
+    struct harness harness;
+    struct buf text = BUF_INIT(1 << 20);
+    struct slice rest, record;
+    uint64_t before;
+    char time[CLOCK_TEXT_SIZE], wanted[64];
+    unsigned expected = 0;
+    int fds[2];
+
+    (void)state;
+    harness_init(&harness);
+    harness.settings.block_age_us = 60000000;
+    harness_start(&harness, NULL, NULL);
+    fds[0] = stream_open(&harness, 5, 77, KEEPER_STREAM_STDOUT, WEB);
+    fds[1] = stream_open(&harness, 6, 77, KEEPER_STREAM_STDERR, WEB);
+    for (unsigned i = 0; i < 10; i++) {
+        write_line(fds[i % 2], "line %u", i);
+        (void)usleep(60000);
+    }
+    before = clock_wall_us();
+    wait_lines(&harness, (struct query_options){0}, 10, &text);
+    harness_kill(&harness);
+    fd_close(fds[0]);
+    fd_close(fds[1]);
+    (void)usleep(100000);
+    harness_start(&harness, NULL, NULL);
+    wait_lines(&harness, (struct query_options){.request.until_us = before}, 10, &text);
+    rest = buf_slice(&text);
+    while ((record = slice_cut(&rest, '\n')).len > 0) {
+        (void)snprintf(wanted, sizeof wanted, "\"line\":\"line %u\"", expected++);
+        assert_true(slice_find(record, slice_from(wanted)) >= 0);
+    }
+    assert_true(slice_find(buf_slice(&text),
+                           slice_sub(slice_from(clock_format(before, time)), 0, 10)) >= 0);
+    buf_done(&text);
+    harness_quit(&harness);
+    harness_done(&harness);
+}
+
 static void quitting_stores_what_the_pipes_still_hold(void **state)
 {
     struct harness harness;
@@ -637,6 +679,7 @@ int main(void)
         cmocka_unit_test(what_is_dropped_is_shown_as_a_gap),
         cmocka_unit_test(a_full_disk_stops_neither_applications_nor_logd),
         cmocka_unit_test(spools_that_no_one_claims_after_a_crash_are_stored),
+        cmocka_unit_test(lines_of_several_streams_keep_time_and_order_over_a_crash),
         cmocka_unit_test(quitting_stores_what_the_pipes_still_hold),
         cmocka_unit_test(a_forgotten_app_is_gone_but_may_come_back),
         cmocka_unit_test(retention_keeps_the_store_below_its_size),
