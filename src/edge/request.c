@@ -131,7 +131,11 @@ static void request_init(struct client *client, const struct http1_head *head)
 /* Protocols that a tunnel would hide from us: they have layers of their own here, or none. */
 static bool upgrade_is_allowed(struct slice protocol)
 {
-    return http1_token_is_valid(protocol) &&
+    ptrdiff_t slash = slice_find_byte(protocol, '/'); /* name["/"version], and only one of them */
+
+    return http1_token_is_valid(slice_sub(protocol, 0, slash < 0 ? protocol.len : (size_t)slash)) &&
+           (slash < 0 ||
+            http1_token_is_valid(slice_sub(protocol, (size_t)slash + 1, protocol.len))) &&
            !(protocol.len >= 2 && slice_eq_nocase(slice_sub(protocol, 0, 2), SLICE("h2"))) &&
            !(protocol.len >= 4 && slice_eq_nocase(slice_sub(protocol, 0, 4), SLICE("http"))) &&
            !(protocol.len >= 3 && slice_eq_nocase(slice_sub(protocol, 0, 3), SLICE("tls")));

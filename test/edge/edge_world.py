@@ -217,10 +217,10 @@ def answering_once(text):
 
 
 class Edge:
-    def __init__(self, *upstreams, options=(), settings=None, site=None, edges=1, snapshot=True):
+    def __init__(self, *upstreams, options=(), settings=None, site=None, edges=1, snapshot=True, access=None):
         self.directory = tempfile.mkdtemp(prefix="slipway-edge-")
         self.port = free_port()
-        self.access_path = os.path.join(self.directory, "access")
+        self.access_path = access or os.path.join(self.directory, "access")
         arguments = [HARNESS, "--listen", "127.0.0.1:%d" % self.port, "--edges", str(edges),
                      "--access", self.access_path]
         for upstream in upstreams:

@@ -662,6 +662,31 @@ def fresh_connections_that_die_are_retried_once():
         assert len(count) == 3
 
 
+def retries_have_a_budget():
+    def dies(wire, upstream):
+        upstream.next(wire)
+
+    with Edge(Upstream(dies)) as edge:
+        start = time.monotonic()
+        for _ in range(400):
+            assert edge.get().status == 502
+        # 100 to begin with, a fifth of the requests, three a second
+        most = 400 + 100 + 80 + 3 * (time.monotonic() - start + 2)
+        assert 400 < edge.upstreams[0].connections <= most, edge.upstreams[0].connections
+
+
+def other_upgrades_are_tunnelled_too():
+    def script(wire, upstream):
+        assert upstream.next(wire).get("upgrade") == "chat/2"
+        wire.send("HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: chat/2\r\n\r\n")
+        wire.send(wire.read_exactly(2))
+
+    with Edge(Upstream(script)) as edge:
+        wire = edge.connect()
+        wire.send("GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: chat/2\r\n\r\nhi")
+        assert read_message(wire).status == 101 and wire.read_exactly(2) == b"hi"
+
+
 def crashed_instances_cost_nobody_an_answer():
     def dying(wire, upstream):
         upstream.next(wire)
@@ -1270,6 +1295,37 @@ def records_tell_what_happened():
         record = json.loads(second)
         assert record["status"] == 400 and record["reason"] and record["upstream"] == ""
         assert other_label.count("\x1f") == 4
+
+
+def records_wait_for_a_full_pipe_and_what_is_too_much_is_counted():
+    folder = tempfile.mkdtemp(prefix="slipway-pipe-")
+    path = os.path.join(folder, "pipe")
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with Edge(Upstream(), access=path) as edge:
+            wire = edge.connect()
+            long = "/" + "p" * 8000
+            for _ in range(200):  # about 1.6 MB of records; the pipe takes 64 KiB, the edge a mebibyte
+                wire.send("GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % long)
+                assert read_message(wire).status == 200
+            dropped = int(edge.counters().split("dropped ")[1])
+            assert 20 < dropped < 180, dropped
+            text = b""
+            deadline = time.monotonic() + 5
+            while text.count(b"\n") < 200 - dropped and time.monotonic() < deadline:
+                try:
+                    text += os.read(reader, 1 << 20)
+                except BlockingIOError:
+                    time.sleep(0.01)
+            lines = text.decode().split("\n")[:-1]
+            assert len(lines) == 200 - dropped
+            for line in lines:
+                assert json.loads(line.split("\x1e")[1])["path"] == long
+    finally:
+        os.close(reader)
+        os.unlink(path)
+        os.rmdir(folder)
 
 
 def counters_add_up():

@@ -336,7 +336,7 @@ static void edge_prepare(struct harness *harness, unsigned index)
         die("counters", &err);
     edge->counters = base;
     edge->access_fd = open(harness->access ? harness->access : "/dev/null",
-                           O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+                           O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0644);
     if (edge->access_fd < 0)
         die("access file", NULL);
 }
