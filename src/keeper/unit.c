@@ -31,6 +31,9 @@
 #define PIPE_BYTES        (1024 * 1024)
 #define PIPE_BYTES_USER   (256 * 1024)
 #define NOFILE_DEFAULT    65536u
+/* Processes and threads of one unit: far above what a server or a build has, far below what the
+ * machine has. */
+#define PROCESSES_MAX 8192u
 
 static const char *const state_names[UNIT_STATE_COUNT] = {
 #define X(state, name) [state] = name,
@@ -443,7 +446,8 @@ static int unit_make_group(struct unit *unit, const struct message_spawn *spawn,
     static bool was_said;
     struct cgroup_limits limits = {.memory_bytes = spawn->fixed.memory_limit_bytes,
                                    .cpu_millis = spawn->fixed.cpu_limit_millis,
-                                   .cpu_weight = spawn->fixed.cpu_weight};
+                                   .cpu_weight = spawn->fixed.cpu_weight,
+                                   .processes = PROCESSES_MAX};
     struct error story = {0};
     char name[CGROUP_NAME_MAX];
 

@@ -191,6 +191,7 @@ static void add_unified(struct cgroup_root *root, const char *own, const char *m
         read_file(path, text, sizeof text)) {
         hierarchy->uses |= has_word(text, "memory") ? CGROUP_MEMORY : 0;
         hierarchy->uses |= has_word(text, "cpu") ? CGROUP_CPU : 0;
+        hierarchy->uses |= has_word(text, "pids") ? CGROUP_PIDS : 0;
     }
     root->count++;
 }
@@ -201,7 +202,10 @@ static void add_legacy(struct cgroup_root *root, const char *self, const char *m
     static const struct {
         const char *controller;
         enum cgroup_use use;
-    } wanted[] = {{"memory", CGROUP_MEMORY}, {"cpu", CGROUP_CPU}, {"cpuacct", CGROUP_CPUACCT}};
+    } wanted[] = {{"memory", CGROUP_MEMORY},
+                  {"cpu", CGROUP_CPU},
+                  {"cpuacct", CGROUP_CPUACCT},
+                  {"pids", CGROUP_PIDS}};
     struct cgroup_hierarchy *hierarchy = &root->hierarchies[root->count];
     const char *controller = NULL;
     char own[CGROUP_PATH_MAX], path[CGROUP_PATH_MAX];
@@ -405,6 +409,7 @@ static int set_limits(const struct cgroup *group, const struct cgroup_limits *li
     const struct cgroup_root *root = group->root;
     bool has_memory = !limits->memory_bytes;
     bool has_cpu = !limits->cpu_millis && !limits->cpu_weight;
+    bool has_processes = !limits->processes || !cgroup_root_has(root, CGROUP_PIDS);
 
     for (size_t i = 0; i < root->count; i++) {
         const struct cgroup_hierarchy *hierarchy = &root->hierarchies[i];
@@ -415,11 +420,17 @@ static int set_limits(const struct cgroup *group, const struct cgroup_limits *li
             has_memory = set_limit(group, hierarchy, memory_limit_file(hierarchy), text);
         if (!has_cpu && hierarchy->uses & CGROUP_CPU)
             has_cpu = set_cpu(group, hierarchy, limits);
+        (void)snprintf(text, sizeof text, "%" PRIu32, limits->processes);
+        if (!has_processes && hierarchy->uses & CGROUP_PIDS)
+            has_processes = set_limit(group, hierarchy, "pids.max", text);
     }
-    if (has_memory && has_cpu)
+    if (has_memory && has_cpu && has_processes)
         return 0;
     return error_set(err, ERR_UNSUPPORTED, "this machine cannot limit %s of '%s'",
-                     has_memory ? "the processor share" : "the memory", group->name);
+                     !has_memory ? "the memory"
+                     : !has_cpu  ? "the processor share"
+                                 : "the number of processes",
+                     group->name);
 }
 
 int cgroup_make(const struct cgroup_root *root, const char *name,
@@ -548,6 +559,8 @@ bool cgroup_folders(const struct cgroup *cgroup, char *text, size_t size)
         return false;
     text[0] = '\0';
     for (size_t i = 0; cgroup->root && i < cgroup->root->count; i++) {
+        if (cgroup->root->hierarchies[i].uses == CGROUP_PIDS)
+            continue;
         int more = snprintf(text + len, size - len, "%s%s/%s", len ? ":" : "",
                             cgroup->root->hierarchies[i].folder, cgroup->name);
 

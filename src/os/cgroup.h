@@ -25,6 +25,7 @@ enum cgroup_use {
     CGROUP_MEMORY = 2,  /* limits and counts memory */
     CGROUP_CPU = 4,     /* limits the processor's share */
     CGROUP_CPUACCT = 8, /* counts the processor's time */
+    CGROUP_PIDS = 16,   /* limits the number of processes and threads */
 };
 
 struct cgroup_hierarchy {
@@ -48,6 +49,7 @@ struct cgroup_limits {
     uint64_t memory_bytes; /* 0: none, as below */
     uint32_t cpu_millis;
     uint32_t cpu_weight; /* 1..10000 */
+    uint32_t processes;  /* with threads; kept where the machine can, and else silently not */
 };
 
 struct cgroup_usage {
@@ -82,8 +84,8 @@ bool cgroup_remove(const struct cgroup *cgroup);   /* false: still in use, try a
 bool cgroup_is_oom_killed(const struct cgroup *cgroup);
 uint64_t cgroup_memory_peak(const struct cgroup *cgroup); /* 0: unknown */
 
-/* What stands in keeper_unit: the group's absolute folders with ':' between; "" for none. False:
- * too long. */
+/* What stands in keeper_unit: the group's absolute folders that count something, with ':' between;
+ * "" for none. False: too long. */
 bool cgroup_folders(const struct cgroup *cgroup, char *text, size_t size);
 /* Read such a text; any process may. Absent numbers leave has_… false. */
 void cgroup_read_usage(const char *folders, struct cgroup_usage *ret_usage);

@@ -138,6 +138,59 @@ static void usage_is_read_from_the_folders_text(void **state)
     assert_false(usage.has_memory || usage.has_cpu);
 }
 
+static pid_t bomb_in(const struct cgroup *group, int result)
+{
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        char path[CGROUP_PATH_MAX];
+        unsigned char children = 0;
+
+        for (size_t i = 0; cgroup_procs_path(group, i, path); i++) {
+            FILE *file = fopen(path, "we");
+
+            if (!file || fputs("0", file) < 0 || fclose(file) != 0)
+                _exit(1);
+        }
+        for (; children < 20; children++) {
+            pid_t child = fork();
+
+            if (child < 0)
+                break;
+            if (child == 0)
+                for (;;)
+                    (void)pause();
+        }
+        (void)!write(result, &children, 1);
+        for (;;)
+            (void)pause();
+    }
+    return pid;
+}
+
+static void a_fork_bomb_ends_at_its_own_group(void **state)
+{
+    const struct cgroup_limits limits = {.processes = 5};
+    struct cgroup group = {0};
+    unsigned char children = 0;
+    int result[2];
+    pid_t pid;
+
+    (void)state;
+    if (!cgroup_root_has(&root, CGROUP_PIDS))
+        skip();
+    assert_int_equal(cgroup_make(&root, "bomb", &limits, &group, NULL), 0);
+    assert_int_equal(pipe(result), 0);
+    pid = bomb_in(&group, result[1]);
+    assert_int_equal(read(result[0], &children, 1), 1);
+    assert_int_equal(children, 4);
+    fd_close(result[0]);
+    fd_close(result[1]);
+    assert_true(cgroup_root_clear(&root, 10000));
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
 static void names_that_leave_the_folder_are_refused(void **state)
 {
     static const struct cgroup_root nowhere = {.count = 1,
@@ -164,6 +217,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(each_hierarchy_alone_is_enough, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_earlier_platform_left_is_cleared, setup, teardown),
         cmocka_unit_test_setup_teardown(usage_is_read_from_the_folders_text, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_fork_bomb_ends_at_its_own_group, setup, teardown),
         cmocka_unit_test(names_that_leave_the_folder_are_refused),
     };
 
