@@ -30,6 +30,9 @@
 #define KEEPER_HELD_MAX          64u
 #define KEEPER_UNITS_MAX         4096u
 #define KEEPER_EDGES_MAX         64u
+/* Open output streams. The keeper makes no more, logd takes as many: one that it refused would
+ * never be read, and its writer would block for ever. */
+#define KEEPER_STREAMS_MAX (KEEPER_UNITS_MAX * 4u)
 /* The longest that a recursive MAKE_DIRECTORY takes before it is answered. */
 #define KEEPER_GIVING_MAX_MS 600000u
 
@@ -219,9 +222,9 @@ struct keeper_forget {
     uint64_t unit;
 };
 
-/* strings: path relative to the state folder. Made with parents (parents 0711), no symlink
- * followed, owner set. With is_recursive everything below is given to uid:gid, too, and the REPLY
- * comes when that is done. */
+/* strings: path relative to the state folder, below apps/, data/, run/, uploads/ or trash/. Made
+ * with parents (parents 0711), no symlink followed, owner set. With is_recursive everything below
+ * is given to uid:gid, too, and the REPLY comes when that is done. */
 struct keeper_make_directory {
     struct keeper_header header;
     uint32_t uid, gid, mode;

@@ -14,7 +14,6 @@
 #include "loop/loop.h"
 #include "os/cgroup.h"
 
-#define KEEPER_STREAMS_MAX   (KEEPER_UNITS_MAX * 4u)
 #define KEEPER_GIVINGS_MAX   16u
 #define KEEPER_VARIABLES_MAX 64u
 #define KEEPER_UNIT_USERS    32u

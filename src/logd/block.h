@@ -12,13 +12,15 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/keeper_protocol.h"
 #include "base/slice.h"
 #include "logd/compress.h"
 
-#define BLOCK_MAGIC       0x4b4c4253u
-#define BLOCK_VERSION     1u
-#define BLOCK_LABELS_MAX  1024u
-#define BLOCK_STREAMS_MAX 16384u
+#define BLOCK_MAGIC      0x4b4c4253u
+#define BLOCK_VERSION    1u
+#define BLOCK_LABELS_MAX 1024u
+/* All that the keeper may hand over, and as many again that it closed while logd was away. */
+#define BLOCK_STREAMS_MAX (2u * KEEPER_STREAMS_MAX)
 #define BLOCK_RAW_MAX     (4u << 20)
 #define BLOCK_HEADER_MAX  (2u << 20)
 

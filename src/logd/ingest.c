@@ -519,7 +519,7 @@ static struct recovered *recovered_get(struct ingest *ingest, uint64_t id)
 void ingest_init(struct ingest *ingest)
 {
     memset(ingest, 0, sizeof *ingest);
-    ingest->streams = map_new(BLOCK_STREAMS_MAX / 2);
+    ingest->streams = map_new(BLOCK_STREAMS_MAX);
     ingest->recovered = map_new((size_t)BLOCK_STREAMS_MAX * 64);
     list_init(&ingest->touched);
     list_init(&ingest->resting);
@@ -681,7 +681,7 @@ int ingest_add(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
 void ingest_table_end(struct ingest *ingest)
 {
     struct map *recovered = ingest->recovered;
-    size_t cursor = 0;
+    size_t cursor = 0, orphans = 0;
     struct slice key;
     void *value;
 
@@ -695,9 +695,13 @@ void ingest_table_end(struct ingest *ingest)
             free(left);
             continue;
         }
+        /* The keeper's own must find room at any time; the rest waits for the next start. */
+        if (orphans == BLOCK_STREAMS_MAX - KEEPER_STREAMS_MAX)
+            break;
         if (stream_new(ingest, left->spool.stream, left->spool.unit, left->spool.kind,
                        left->spool.label, &stream))
             continue;
+        orphans++;
         stream->is_at_end = stream->is_orphan = true;
         ingest->ending_count++;
         work_soon(ingest, stream);

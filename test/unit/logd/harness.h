@@ -34,6 +34,7 @@ struct harness {
     struct logd_settings settings;
     pid_t pid;
     int keeper_fd, control_fd;
+    int held_fd; /* keeps a pipe open that nobody writes to */
 };
 
 static void harness_init(struct harness *harness)

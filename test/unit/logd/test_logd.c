@@ -632,6 +632,57 @@ static void retention_keeps_the_store_below_its_size(void **state)
     harness_done(&harness);
 }
 
+/* The end of one pipe, over and over: each counts as a stream, and none has anything to read. */
+static void give_quiet_streams(struct harness *harness, uint64_t first, unsigned count)
+{
+    struct keeper_stream stream = {
+        .header.type = KEEPER_STREAM, .unit = 1, .kind = KEEPER_STREAM_STDOUT};
+    char message[sizeof stream + sizeof(WEB)];
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(fd_set_nonblocking(ends[0], true), 0);
+    for (unsigned i = 0; i < count; i++) {
+        int code = ERR_UNAVAILABLE;
+
+        stream.stream = first + i;
+        memcpy(message, &stream, sizeof stream);
+        memcpy(message + sizeof stream, WEB, sizeof(WEB));
+        for (unsigned wait = 0; wait < 10000 && code == ERR_UNAVAILABLE; wait++) {
+            code = channel_send(harness->keeper_fd, message, sizeof message, &ends[0], 1);
+            if (code == ERR_UNAVAILABLE)
+                (void)usleep(1000);
+        }
+        assert_int_equal(code, 0);
+    }
+    fd_close(ends[0]);
+    harness->held_fd = ends[1];
+}
+
+static void as_many_streams_are_read_as_the_keeper_may_hand_over(void **state)
+{
+    struct harness harness;
+    struct buf text = BUF_INIT(1 << 20);
+    struct rlimit files;
+    int fd;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    if (files.rlim_cur < KEEPER_STREAMS_MAX + 512)
+        skip();
+    harness_init(&harness);
+    harness_start(&harness, NULL, NULL);
+    give_quiet_streams(&harness, 100, KEEPER_STREAMS_MAX - 1);
+    fd = stream_open(&harness, 1, 2, KEEPER_STREAM_STDOUT, WORKER);
+    write_line(fd, "the last one");
+    wait_lines(&harness, (struct query_options){0}, 1, &text);
+    stream_close(&harness, 1, fd);
+    fd_close(harness.held_fd);
+    buf_done(&text);
+    harness_kill(&harness);
+    harness_done(&harness);
+}
+
 static void an_idle_logd_does_not_wake_up_and_gives_its_files_back(void **state)
 {
     struct harness harness;
@@ -683,6 +734,7 @@ int main(void)
         cmocka_unit_test(quitting_stores_what_the_pipes_still_hold),
         cmocka_unit_test(a_forgotten_app_is_gone_but_may_come_back),
         cmocka_unit_test(retention_keeps_the_store_below_its_size),
+        cmocka_unit_test(as_many_streams_are_read_as_the_keeper_may_hand_over),
         cmocka_unit_test(an_idle_logd_does_not_wake_up_and_gives_its_files_back),
     };
 
