@@ -181,6 +181,18 @@ static bool is_plain_path(const char *path)
     }
 }
 
+/* Where applications and databases live; the rest of the state folder is the platform's own. */
+static bool is_for_applications(const char *path)
+{
+    static const char *const folders[] = {"apps/", "data/", "run/", "uploads/", "trash/"};
+
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        if (strncmp(path, folders[i], strlen(folders[i])) == 0)
+            return true;
+    }
+    return false;
+}
+
 int message_read_directory(const void *message, size_t len, const struct keeper_policy *policy,
                            struct message_directory *ret_directory, struct error *err)
 {
@@ -193,6 +205,8 @@ int message_read_directory(const void *message, size_t len, const struct keeper_
     directory.path = keeper_next_string(message, len, &cursor);
     if (!directory.path || !is_plain_path(directory.path))
         return error_set(err, ERR_INVALID, "the path is not a plain relative one");
+    if (!is_for_applications(directory.path))
+        return error_set(err, ERR_PERMISSION, "no folder may be made there");
     if (directory.fixed.mode & ~0777u)
         return error_set(err, ERR_INVALID, "the mode 0%o has special bits", directory.fixed.mode);
     if (policy->is_root) {

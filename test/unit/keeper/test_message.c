@@ -222,10 +222,24 @@ static void folders_stay_below_and_belong_to_units_or_control(void **state)
     assert_int_equal(read_directory("apps/site", 900, 801, 0750), 0); /* the edge reads it */
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_int_equal(read_directory(bad[i], 900, 900, 0755), ERR_INVALID);
-    assert_int_equal(read_directory("apps", 900, 900, 01755), ERR_INVALID);
-    assert_int_equal(read_directory("apps", 0, 900, 0755), ERR_PERMISSION);
-    assert_int_equal(read_directory("apps", 900, 0, 0755), ERR_PERMISSION);
-    assert_int_equal(read_directory("apps", 801, 900, 0755), ERR_PERMISSION);
+    assert_int_equal(read_directory("apps/shop", 900, 900, 01755), ERR_INVALID);
+    assert_int_equal(read_directory("apps/shop", 0, 900, 0755), ERR_PERMISSION);
+    assert_int_equal(read_directory("apps/shop", 900, 0, 0755), ERR_PERMISSION);
+    assert_int_equal(read_directory("apps/shop", 801, 900, 0755), ERR_PERMISSION);
+}
+
+static void folders_of_the_platform_itself_are_refused(void **state)
+{
+    static const char *const own[] = {"logs",       "logs/spool",     "store",   "store/x",
+                                      "admin.sock", "elsewhere/apps", "appsx/y", "apps"};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(own); i++)
+        assert_int_equal(read_directory(own[i], 900, 900, 0755), ERR_PERMISSION);
+    for (const char *const *at =
+             (const char *const[]){"data/x", "run/x", "uploads/x", "trash/x", NULL};
+         *at; at++)
+        assert_int_equal(read_directory(*at, 900, 900, 0755), 0);
 }
 
 static void only_signals_that_can_end_a_process_stop_a_unit(void **state)
@@ -276,6 +290,7 @@ int main(void)
         cmocka_unit_test(variables_without_a_name_are_refused),
         cmocka_unit_test(the_longest_spawn_is_read),
         cmocka_unit_test(folders_stay_below_and_belong_to_units_or_control),
+        cmocka_unit_test(folders_of_the_platform_itself_are_refused),
         cmocka_unit_test(only_signals_that_can_end_a_process_stop_a_unit),
         cmocka_unit_test(a_held_name_is_short_and_complete),
     };
