@@ -476,8 +476,8 @@ static void on_idle_timer(struct loop_timer *timer)
         struct stream *stream = value;
         if (stream->spool.fd < 0)
             continue;
-        if (stream->stored == stream->spool.end && !stream_has_gap(stream) &&
-            now - stream->active_us >= ingest->settings->idle_us) {
+        if (stream->stored == stream->spool.end && stream->last_seal <= ingest->synced_seals &&
+            !stream_has_gap(stream) && now - stream->active_us >= ingest->settings->idle_us) {
             spool_discard(&stream->spool);
             stream->renewed_at = 0;
         } else {

@@ -632,6 +632,35 @@ static void retention_keeps_the_store_below_its_size(void **state)
     harness_done(&harness);
 }
 
+/* Until then the spool is all that a power loss would leave of the line. */
+static void a_spool_stays_until_its_lines_have_reached_the_disk(void **state)
+{
+    struct harness harness;
+    struct buf text = BUF_INIT(1 << 20);
+    char path[128];
+    int fd;
+
+    (void)state;
+    harness_init(&harness);
+    harness.settings.idle_us = 50000;
+    harness.settings.block_age_us = 50000;
+    harness.settings.sync_us = 1000000;
+    harness_start(&harness, NULL, NULL);
+    fd = stream_open(&harness, 1, 1, KEEPER_STREAM_STDOUT, WEB);
+    write_line(fd, "one");
+    wait_lines(&harness, (struct query_options){0}, 1, &text);
+    (void)usleep(400000); /* sealed and idle for long */
+    (void)snprintf(path, sizeof path, "%s/logs/spool/1.0", harness.directory);
+    assert_true(file_exists(path));
+    for (unsigned i = 0; i < 1000 && file_exists(path); i++)
+        (void)usleep(10000);
+    assert_false(file_exists(path));
+    fd_close(fd);
+    buf_done(&text);
+    harness_kill(&harness);
+    harness_done(&harness);
+}
+
 /* The end of one pipe, over and over: each counts as a stream, and none has anything to read. */
 static void give_quiet_streams(struct harness *harness, uint64_t first, unsigned count)
 {
@@ -734,6 +763,7 @@ int main(void)
         cmocka_unit_test(quitting_stores_what_the_pipes_still_hold),
         cmocka_unit_test(a_forgotten_app_is_gone_but_may_come_back),
         cmocka_unit_test(retention_keeps_the_store_below_its_size),
+        cmocka_unit_test(a_spool_stays_until_its_lines_have_reached_the_disk),
         cmocka_unit_test(as_many_streams_are_read_as_the_keeper_may_hand_over),
         cmocka_unit_test(an_idle_logd_does_not_wake_up_and_gives_its_files_back),
     };
