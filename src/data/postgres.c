@@ -19,6 +19,7 @@
 #include "os/file.h"
 
 #define PROGRAMS_ROOT    "/usr/lib/postgresql"
+#define VERSION_MIN      13u /* max_slot_wal_keep_size */
 #define INITDB_SECONDS   120u
 #define SINGLE_SECONDS   280u /* crash recovery may come first */
 #define PROTOCOL_VERSION 196608u
@@ -44,8 +45,8 @@ static unsigned newest_version(void)
 
     while (directory && (entry = readdir(directory))) {
         uint64_t version;
-        if (!slice_to_u64(slice_from(entry->d_name), &version) && version < 1000 &&
-            version > newest && has_postgres(PROGRAMS_ROOT, (unsigned)version))
+        if (!slice_to_u64(slice_from(entry->d_name), &version) && version >= VERSION_MIN &&
+            version < 1000 && version > newest && has_postgres(PROGRAMS_ROOT, (unsigned)version))
             newest = (unsigned)version;
     }
     if (directory)
@@ -60,6 +61,10 @@ static int find(struct arena *arena, unsigned version, unsigned *ret_version,
 
     if (version == 0)
         version = newest;
+    if (version != 0 && version < VERSION_MIN) {
+        (void)error_set(err, ERR_UNSUPPORTED, "PostgreSQL %u is too old", version);
+        return error_hint(err, "use version %u or newer", VERSION_MIN);
+    }
     if (version == 0 || !has_postgres(PROGRAMS_ROOT, version)) {
         if (version == 0)
             (void)error_set(err, ERR_NOT_FOUND, "PostgreSQL is not installed");

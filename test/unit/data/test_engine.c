@@ -113,9 +113,11 @@ static void a_missing_version_names_the_package(void **state)
     struct error err = {0};
 
     (void)state;
-    assert_int_equal(engine_find(arena, DATABASE_POSTGRES, 7, &version, &programs, &err),
+    assert_int_equal(engine_find(arena, DATABASE_POSTGRES, 99, &version, &programs, &err),
                      ERR_NOT_FOUND);
-    assert_non_null(strstr(err.hint, "postgresql-7"));
+    assert_non_null(strstr(err.hint, "postgresql-99"));
+    assert_int_equal(engine_find(arena, DATABASE_POSTGRES, 9, &version, &programs, &err),
+                     ERR_UNSUPPORTED);
     assert_int_equal(engine_find(arena, DATABASE_DGRAPH, 0, &version, &programs, &err),
                      ERR_UNSUPPORTED);
     arena_free(arena);
