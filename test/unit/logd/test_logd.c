@@ -723,6 +723,7 @@ static void an_idle_logd_does_not_wake_up_and_gives_its_files_back(void **state)
     harness_init(&harness);
     harness.settings.idle_us = 200000;
     harness.settings.block_age_us = 100000;
+    harness.settings.sync_us = 100000;
     harness_start(&harness, NULL, NULL);
     fd = stream_open(&harness, 1, 1, KEEPER_STREAM_STDOUT, WEB);
     write_line(fd, "one");
