@@ -3,7 +3,6 @@
 #include "base/slice.h"
 #include "data/prepare.h"
 #include "deploy/publish.h"
-#include "deploy/remove_tree.h"
 #include "os/archive.h"
 #include "os/file.h"
 #include <stdio.h>
@@ -29,7 +28,7 @@ static int job_unpack(char **arguments)
         return tell(&err);
     }
     /* A run that was cut short may have left a part. */
-    if (remove_tree_content(arguments[0], &err) != 0 ||
+    if (directory_remove_content(arguments[0], &err) != 0 ||
         archive_unpack(STDIN_FILENO, arguments[0], limits, &err) != 0)
         return tell(&err);
     return 0;
@@ -48,7 +47,7 @@ static int job_remove_tree(char **arguments)
 {
     struct error err = {0};
 
-    if (remove_tree_content(arguments[0], &err) != 0)
+    if (directory_remove_content(arguments[0], &err) != 0)
         return tell(&err);
     return 0;
 }

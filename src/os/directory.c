@@ -13,7 +13,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define SIZE_DEPTH_MAX 128 /* one descriptor a level */
+#define SIZE_DEPTH_MAX    128 /* one descriptor a level */
+#define FOREIGN_DEPTH_MAX 8   /* likewise */
+/* Each takes one level away, so the depth bounds them; more means that somebody adds faster. */
+#define PASSES_MAX 100000u
 
 static void dir_closep(DIR **dir)
 {
@@ -174,6 +177,27 @@ static int top_pass(int top, unsigned *next_name, bool *ret_left)
     }
 }
 
+static int unable_to_empty(const char *path, int r, struct error *err)
+{
+    if (r == EAGAIN)
+        return error_set(err, ERR_CONFLICT, "unable to empty the folder '%s': it keeps filling",
+                         path);
+    return error_errno(err, r, "unable to empty the folder '%s'", path);
+}
+
+/* All that is in `top`. 0 or errno; EAGAIN: it keeps filling. */
+static int top_empty(int top, unsigned *passes)
+{
+    unsigned next_name = 0;
+    while ((*passes)++ < PASSES_MAX) {
+        bool left = false;
+        int r = top_pass(top, &next_name, &left);
+        if (r != 0 || !left)
+            return r;
+    }
+    return EAGAIN;
+}
+
 int directory_remove_tree(const char *path, struct error *err)
 {
     if (unlink(path) == 0 || errno == ENOENT)
@@ -184,21 +208,83 @@ int directory_remove_tree(const char *path, struct error *err)
     int r = open_for_removal(AT_FDCWD, path, &top);
     if (r != 0)
         return error_errno(err, r, "unable to open the folder '%s' for its removal", path);
-    unsigned next_name = 0;
-    /* Each pass takes one level away, so the depth bounds the passes; more means that somebody adds
-     * faster. */
-    for (unsigned pass = 0; pass < 100000; pass++) {
-        bool left = false;
-        if ((r = top_pass(top, &next_name, &left)) != 0)
-            return error_errno(err, r, "unable to empty the folder '%s'", path);
-        if (left)
-            continue;
+    unsigned passes = 0;
+    while ((r = top_empty(top, &passes)) == 0) {
         if (rmdir(path) == 0 || errno == ENOENT)
             return 0;
         if (errno != ENOTEMPTY && errno != EEXIST)
             return error_errno(err, errno, "unable to remove the folder '%s'", path);
     }
-    return error_set(err, ERR_CONFLICT, "unable to remove the folder '%s': it keeps filling", path);
+    return unable_to_empty(path, r, err);
+}
+
+static int foreign_empty(int folder, unsigned depth);
+
+/* Takes over `folder`. */
+static int folder_empty(int folder, unsigned depth)
+{
+    struct stat status;
+    unsigned passes = 0;
+    int r = fstat(folder, &status) != 0 ? errno : 0;
+    if (r == 0 && status.st_uid != geteuid() && geteuid() != 0)
+        return foreign_empty(folder, depth);
+    if (r == 0 && (status.st_mode & 0700) != 0700 && fchmod(folder, 0700) != 0)
+        r = errno;
+    if (r == 0)
+        r = top_empty(folder, &passes);
+    fd_close(folder);
+    return r;
+}
+
+/* An entry of a folder in which nothing can be moved: remove it in its place. */
+static int entry_remove(int folder, const char *name, unsigned depth)
+{
+    if (unlinkat(folder, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    int unlink_errno = errno;
+    int below = openat(folder, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int r = below < 0 ? errno : 0;
+    if (r == EACCES)
+        r = open_for_removal(folder, name, &below);
+    if (r == ENOTDIR || r == ELOOP)
+        return unlink_errno;
+    if (r == 0)
+        r = folder_empty(below, depth + 1);
+    if (r != 0)
+        return r == ENOENT ? 0 : r;
+    if (unlinkat(folder, name, AT_REMOVEDIR) != 0 && errno != EACCES && errno != EPERM &&
+        errno != ENOENT)
+        return errno;
+    return 0;
+}
+
+static int foreign_empty(int folder, unsigned depth)
+{
+    CLEANUP(dir_closep) DIR *dir = depth < FOREIGN_DEPTH_MAX ? fdopendir(folder) : NULL;
+    if (!dir) {
+        int r = depth < FOREIGN_DEPTH_MAX ? errno : ELOOP;
+        fd_close(folder);
+        return r;
+    }
+    for (;;) {
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        int r = entry ? 0 : errno;
+        if (entry && !is_dot(entry->d_name))
+            r = entry_remove(folder, entry->d_name, depth);
+        if (!entry || r != 0)
+            return r;
+    }
+}
+
+int directory_remove_content(const char *path, struct error *err)
+{
+    int folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (folder < 0)
+        return errno == ENOENT ? 0
+                               : error_errno(err, errno, "unable to open the folder '%s'", path);
+    int r = folder_empty(folder, 0);
+    return r == 0 ? 0 : unable_to_empty(path, r, err);
 }
 
 /* ---- measuring ------------------------------------------------------------------------------ */

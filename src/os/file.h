@@ -29,6 +29,11 @@ MUST_USE int directory_make(const char *path, mode_t mode,
                             struct error *err); /* with parents; existing is fine */
 MUST_USE int directory_remove_tree(const char *path,
                                    struct error *err); /* absent is fine; never follows links */
+/* What is in the folder `path` goes, the folder stays; absent is fine. Folders of other users below
+ * it are emptied as far as this user may, and stay where it may not remove them; they may nest 8
+ * deep, this user's own at any depth. Never follows links, neither in the place of the folder.
+ * ERR_PERMISSION and others when something else remains. */
+MUST_USE int directory_remove_content(const char *path, struct error *err);
 MUST_USE int directory_fsync(const char *path, struct error *err);
 MUST_USE int directory_size(const char *path, uint64_t *ret_bytes, uint64_t *ret_files,
                             struct error *err);

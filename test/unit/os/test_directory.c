@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char folder[UNIT_PATH_SIZE], path[UNIT_PATH_SIZE];
@@ -130,6 +131,82 @@ static void folders_without_permissions_go_too(void **state)
     assert_false(file_exists(path));
 }
 
+static void the_content_goes_and_the_folder_stays(void **state)
+{
+    (void)state;
+    char below[UNIT_PATH_SIZE];
+    assert_int_equal(directory_remove_content(path, NULL), 0); /* absent is fine */
+    assert_int_equal(directory_make(unit_path(below, path, "a/b/c"), 0755, NULL), 0);
+    touch(unit_path(below, path, "a/b/two"));
+    touch(unit_path(below, path, "one"));
+    assert_int_equal(chmod(unit_path(below, path, "a/b"), 0), 0);
+    assert_int_equal(directory_remove_content(path, NULL), 0);
+    assert_true(file_is_directory(path));
+    assert_int_equal(rmdir(path), 0); /* so it was empty */
+}
+
+static void the_content_of_a_link_is_not_touched(void **state)
+{
+    (void)state;
+    char link_path[UNIT_PATH_SIZE], inside[UNIT_PATH_SIZE], kept[UNIT_PATH_SIZE];
+    assert_int_equal(directory_make(unit_path(inside, path, "inside"), 0755, NULL), 0);
+    touch(unit_path(kept, path, "precious"));
+    assert_int_equal(symlink(path, unit_path(link_path, folder, "link")), 0);
+    assert_int_equal(symlink(path, unit_path(link_path, inside, "link")), 0);
+    assert_int_not_equal(directory_remove_content(unit_path(link_path, folder, "link"), NULL), 0);
+    assert_int_equal(directory_remove_content(inside, NULL), 0);
+    assert_true(file_exists(kept));
+    assert_int_equal(rmdir(inside), 0);
+}
+
+/* In a child, as the test goes back to being root afterwards. */
+static int content_removed_as(uid_t uid)
+{
+    struct error err = {0};
+    pid_t pid = fork();
+    int status = -1;
+    if (pid == 0) {
+        if (setgid(uid) != 0 || setuid(uid) != 0)
+            _exit(99);
+        int code = directory_remove_content(path, &err);
+        _exit(code == 0 ? 0 : code == ERR_PERMISSION ? 1 : 2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WEXITSTATUS(status);
+}
+
+static void chain_make(const char *start, uid_t uid)
+{
+    CLEANUP(fd_closep) int fd = open(start, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (int depth = 0; depth < 1000; depth++) {
+        assert_int_equal(mkdirat(fd, "chain", 0700), 0);
+        assert_int_equal(fchownat(fd, "chain", uid, uid, 0), 0);
+        int next = openat(fd, "chain", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(next >= 0);
+        fd_close(fd);
+        fd = next;
+    }
+}
+
+static void another_user_removes_its_own_at_any_depth_and_leaves_the_shells(void **state)
+{
+    (void)state;
+    enum { OTHER = 65533 };
+    char own[UNIT_PATH_SIZE], not_own[UNIT_PATH_SIZE];
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chmod(folder, 0755), 0);
+    assert_int_equal(directory_make(unit_path(own, path, "between/source"), 0755, NULL), 0);
+    assert_int_equal(chown(own, OTHER, OTHER), 0);
+    chain_make(own, OTHER);
+    assert_int_equal(content_removed_as(OTHER), 0);
+    assert_int_equal(rmdir(own), 0); /* the shell stood, and was empty */
+    touch(unit_path(not_own, path, "between/precious"));
+    assert_int_equal(content_removed_as(OTHER), 1);
+    assert_true(file_exists(not_own));
+}
+
 static void what_cannot_be_removed_is_told(void **state)
 {
     (void)state;
@@ -175,6 +252,9 @@ int main(void)
         TEST(links_are_removed_and_not_followed),
         TEST(a_tree_deeper_than_any_path_goes_too),
         TEST(folders_without_permissions_go_too),
+        TEST(the_content_goes_and_the_folder_stays),
+        TEST(the_content_of_a_link_is_not_touched),
+        TEST(another_user_removes_its_own_at_any_depth_and_leaves_the_shells),
         TEST(what_cannot_be_removed_is_told),
         TEST(a_tree_is_measured_without_following_links),
         TEST(a_folder_is_made_durable_and_its_disk_has_room),
