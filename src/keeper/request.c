@@ -31,8 +31,12 @@ static int handle_spawn(struct keeper *keeper, const struct request *request, st
     if (code < 0)
         return code;
     if (spawn.fixed.flags & KEEPER_SPAWN_STDIN) {
+        /* Well-behaved senders send it: it was lost on the way. */
+        if (request->fd_count == 0)
+            return error_set(err, ERR_LIMIT, "no descriptor is free for the input of the unit");
         if (request->fd_count != 1)
-            return error_set(err, ERR_INVALID, "stdin is promised but not there");
+            return error_set(err, ERR_INVALID, "stdin is one descriptor, not %zu",
+                             request->fd_count);
         stdin_fd = &request->fds[0];
     }
     code = unit_spawn(keeper, &spawn, stdin_fd, request->role->life, err);
@@ -75,6 +79,8 @@ static int handle_hold(struct keeper *keeper, const struct request *request, str
 
     if (code < 0)
         return code;
+    if (request->fd_count == 0)
+        return error_set(err, ERR_LIMIT, "no descriptor is free to hold '%s'", name);
     if (request->fd_count != 1)
         return error_set(err, ERR_INVALID, "HOLD comes with one descriptor, not %zu",
                          request->fd_count);

@@ -119,8 +119,10 @@ int channel_receive(int fd, void *message, size_t capacity, size_t *ret_len,
     if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
         for (size_t i = 0; i < fd_count; i++)
             fd_close(fds[i]);
-        return ERR_LIMIT;
+        fd_count = 0;
     }
+    if (header.msg_flags & MSG_TRUNC)
+        return ERR_LIMIT;
     *ret_len = n > 0 ? (size_t)n : 0; /* a reset is an end: the peer left without reading all */
     if (fd_count)
         memcpy(ret_fds, fds, fd_count * sizeof(fds[0]));

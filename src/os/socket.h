@@ -54,8 +54,10 @@ channel_pair(int ret_fds[2],
  * gone. fds stay the caller's. */
 MUST_USE int channel_send(int fd, const void *message, size_t len, const int *fds, size_t fd_count);
 /* The length in *ret_len, 0 = the peer is gone; ERR_UNAVAILABLE when nothing is there; ERR_LIMIT
- * when the message was larger than capacity or had too many fds (message and fds are dropped).
- * Received fds are the caller's, close-on-exec. */
+ * when the message was larger than capacity (message and fds are dropped). When this process may
+ * not open all of its descriptors, the message comes without any, so that whoever sent it can be
+ * told: a receiver that needs one must look whether it is there. Received fds are the caller's,
+ * close-on-exec. */
 MUST_USE int channel_receive(int fd, void *message, size_t capacity, size_t *ret_len,
                              int ret_fds[CHANNEL_FDS_MAX], size_t *ret_fd_count);
 

@@ -115,12 +115,31 @@ static void what_an_edge_sends_never_answers_a_request_of_control(void **state)
     assert_false(reply_read(fixture->control, &reply));
 }
 
+/* What the channel delivers when the keeper may not open the descriptor that came along. */
+static void a_spawn_whose_input_was_lost_is_refused_for_want_of_room(void **state)
+{
+    static const char strings[] = "tag\0label\0/\0group\0program";
+    struct fixture *fixture = *state;
+    struct keeper_spawn spawn = {
+        .header = {KEEPER_SPAWN, 8}, .unit = 1, .argc = 1, .flags = KEEPER_SPAWN_STDIN};
+    char bytes[sizeof spawn + sizeof strings];
+    struct keeper_reply reply;
+
+    memcpy(bytes, &spawn, sizeof spawn);
+    memcpy(bytes + sizeof spawn, strings, sizeof strings);
+    request_received(&fixture->roles[0], bytes, sizeof bytes, NULL, 0);
+    assert_true(reply_read(fixture->control, &reply));
+    assert_int_equal(reply.header.request, 8);
+    assert_int_equal(reply.code, ERR_LIMIT);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(control_is_answered_under_its_number),
+        TEST(a_spawn_whose_input_was_lost_is_refused_for_want_of_room),
         TEST(what_an_edge_sends_never_answers_a_request_of_control),
     };
 

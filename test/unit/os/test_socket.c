@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -232,6 +233,31 @@ static void the_largest_message_fits_and_a_larger_one_is_refused(void **state)
     close(fds[1]);
 }
 
+static void a_message_whose_descriptors_find_no_room_comes_without_them(void **state)
+{
+    (void)state;
+    int fds[2], got[CHANNEL_FDS_MAX];
+    char text[8];
+    size_t len, count = 99;
+    struct rlimit files, few;
+    assert_int_equal(channel_pair(fds, NULL), 0);
+    assert_int_equal(channel_send(fds[0], "spawn", 5, (const int[]){fds[0], fds[1], fds[0]}, 3), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    few = files;
+    int next = dup(fds[0]);
+    close(next);
+    few.rlim_cur = (rlim_t)next + 1; /* one of three fits */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int code = channel_receive(fds[1], text, sizeof(text), &len, got, &count);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    assert_int_equal(code, 0);
+    assert_int_equal(len, 5);
+    assert_int_equal(count, 0);
+    assert_int_equal(fcntl(next, F_GETFD), -1); /* the one that fitted is closed */
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void a_full_queue_says_so_and_recovers(void **state)
 {
     (void)state;
@@ -261,6 +287,7 @@ int main(void)
         cmocka_unit_test(the_peer_of_a_unix_socket_is_known),
         cmocka_unit_test(a_message_keeps_its_bounds_and_carries_descriptors),
         cmocka_unit_test(the_largest_message_fits_and_a_larger_one_is_refused),
+        cmocka_unit_test(a_message_whose_descriptors_find_no_room_comes_without_them),
         cmocka_unit_test(a_full_queue_says_so_and_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
