@@ -16,19 +16,7 @@
 #define RETRY_US       1000000u
 #define RETAIN_US      60000000u
 #define RETAIN_SOON_US 20000u
-#define RECOVERY_BYTES ((size_t)1 << 20)   /* in one turn */
 #define DRAIN_BYTES    ((size_t)256 << 20) /* of one stream while quitting */
-
-struct recovered {
-    struct block_stream stored;
-    struct spool spool; /* fd -1: none */
-    uint64_t written_us;
-};
-
-static struct slice key_of(const uint64_t *id)
-{
-    return (struct slice){(const char *)id, sizeof *id};
-}
 
 /* ---- the open block */
 
@@ -76,15 +64,13 @@ static size_t checkpoint_fill(const struct ingest *ingest, struct block_stream *
 
     while (map_next(ingest->streams, &cursor, &key, &value))
         table[count++] = table_entry(value, true);
-    for (cursor = 0; ingest->recovered && map_next(ingest->recovered, &cursor, &key, &value);)
-        table[count++] = ((struct recovered *)value)->stored;
+    count += recovery_checkpoint(ingest, table + count);
     return MIN(count, (size_t)BLOCK_STREAMS_MAX);
 }
 
 int ingest_begin_block(struct ingest *ingest)
 {
-    size_t room =
-        map_count(ingest->streams) + (ingest->recovered ? map_count(ingest->recovered) : 0) + 1;
+    size_t room = map_count(ingest->streams) + recovery_count(ingest) + 1;
     struct block_stream *table = calloc(room, sizeof *table);
     struct error err = {0};
     size_t count;
@@ -199,7 +185,7 @@ static void stream_free(struct stream *stream)
 }
 
 /* Free the stream and tell its end when everything is durable; else see to it that it will be. */
-static void stream_check_done(struct stream *stream)
+void stream_check_done(struct stream *stream)
 {
     struct ingest *ingest = stream->ingest;
     uint64_t id = stream->spool.stream;
@@ -233,7 +219,7 @@ static void ends_check(struct ingest *ingest)
 
 /* ---- when a stream is looked at */
 
-static void work_timer_start(struct ingest *ingest)
+void ingest_work_timer_start(struct ingest *ingest)
 {
     bool has_work = !list_is_empty(&ingest->backlog) ||
                     (!list_is_empty(&ingest->recovering) && !ingest->recovered);
@@ -242,11 +228,13 @@ static void work_timer_start(struct ingest *ingest)
         loop_timer_start_in(ingest->loop, &ingest->work_timer, 0);
 }
 
-static void work_soon(struct ingest *ingest, struct stream *stream)
+void stream_work_soon(struct stream *stream)
 {
+    struct ingest *ingest = stream->ingest;
+
     if (list_is_empty(&stream->backlog_node))
         list_push_back(&ingest->backlog, &stream->backlog_node);
-    work_timer_start(ingest);
+    ingest_work_timer_start(ingest);
 }
 
 static void stream_rest(struct stream *stream)
@@ -271,7 +259,7 @@ static void stream_pump(struct stream *stream)
             loop_timer_start_in(ingest->loop, &ingest->idle_timer, ingest->settings->idle_us);
     }
     if (list_is_empty(&stream->backlog_node) && stream_consume(stream, CONSUME_BYTES))
-        work_soon(ingest, stream);
+        stream_work_soon(stream);
     if (stream->is_at_end) {
         list_remove(&stream->rest_node);
         stream_check_done(stream);
@@ -328,58 +316,12 @@ static void on_rest_timer(struct loop_timer *timer)
     batch_end(ingest);
 }
 
-/* ---- lines that the last run left in spools: by time across the streams, as they came */
-
-static void recovery_end(struct stream *stream, bool has_more)
-{
-    free(TAKE_PTR(stream->marks));
-    stream->mark_count = 0;
-    list_remove(&stream->backlog_node);
-    if (has_more)
-        work_soon(stream->ingest, stream);
-    else
-        stream_check_done(stream);
-}
-
-static struct stream *recovery_pick(struct ingest *ingest)
-{
-    struct stream *oldest = NULL;
-
-    list_each (node, &ingest->recovering) {
-        struct stream *stream = container_of(node, struct stream, backlog_node);
-        if (!oldest || stream_time_us(stream) < stream_time_us(oldest))
-            oldest = stream;
-    }
-    return oldest;
-}
-
-/* One stretch of the stream whose lines are the oldest. Returns the bytes. */
-static size_t recovery_step(struct ingest *ingest)
-{
-    struct stream *stream = recovery_pick(ingest);
-    uint64_t from = stream->consumed, end = stream->recovered_end;
-    bool has_more;
-
-    if (stream->mark_at < stream->mark_count)
-        end = MIN(end, stream->marks[stream->mark_at].end);
-    has_more = stream_consume(stream, MAX(end, from + 1) - from);
-    if (ingest->is_stalled)
-        return 0;
-    from = stream->consumed - from;
-    if (!has_more || from == 0 || stream->consumed >= stream->recovered_end)
-        recovery_end(stream, has_more);
-    return from;
-}
-
 static void on_work_timer(struct loop_timer *timer)
 {
     struct ingest *ingest = container_of(timer, struct ingest, work_timer);
-    size_t recovered = 0;
 
     batch_begin(ingest);
-    while (!list_is_empty(&ingest->recovering) && !ingest->recovered && !ingest->is_stalled &&
-           recovered < RECOVERY_BYTES)
-        recovered += recovery_step(ingest) + 1;
+    recovery_run(ingest);
     for (unsigned i = 0; i < WORK_STREAMS; i++) {
         struct stream *stream;
         if (list_is_empty(&ingest->backlog) || ingest->is_stalled)
@@ -391,7 +333,7 @@ static void on_work_timer(struct loop_timer *timer)
         else
             stream_check_done(stream);
     }
-    work_timer_start(ingest);
+    ingest_work_timer_start(ingest);
     batch_end(ingest);
 }
 
@@ -403,7 +345,7 @@ static void on_partial_timer(struct loop_timer *timer)
     batch_begin(ingest);
     stream->is_flushing = true;
     if (stream_consume(stream, CONSUME_BYTES))
-        work_soon(ingest, stream);
+        stream_work_soon(stream);
     else
         stream_check_done(stream);
     batch_end(ingest);
@@ -420,7 +362,7 @@ static void on_block_timer(struct loop_timer *timer)
     ingest->is_stalled = false;
     if (ingest->ending_count > 0)
         sync_timer_by(ingest, 0);
-    work_timer_start(ingest);
+    ingest_work_timer_start(ingest);
 }
 
 static void on_sync_timer(struct loop_timer *timer)
@@ -498,29 +440,11 @@ static void on_idle_timer(struct loop_timer *timer)
 
 /* ---- beginning */
 
-static struct recovered *recovered_get(struct ingest *ingest, uint64_t id)
-{
-    struct recovered *recovered = map_get(ingest->recovered, key_of(&id));
-
-    if (recovered)
-        return recovered;
-    recovered = calloc(1, sizeof *recovered);
-    if (!recovered)
-        return NULL;
-    recovered->spool.fd = -1;
-    recovered->stored.stream = id;
-    if (map_put(ingest->recovered, key_of(&id), recovered)) {
-        free(recovered);
-        return NULL;
-    }
-    return recovered;
-}
-
 void ingest_init(struct ingest *ingest)
 {
     memset(ingest, 0, sizeof *ingest);
     ingest->streams = map_new(BLOCK_STREAMS_MAX);
-    ingest->recovered = map_new((size_t)BLOCK_STREAMS_MAX * 64);
+    recovery_init(ingest);
     list_init(&ingest->touched);
     list_init(&ingest->resting);
     list_init(&ingest->backlog);
@@ -529,35 +453,9 @@ void ingest_init(struct ingest *ingest)
     ingest->seal_count = 1;
 }
 
-void ingest_recover_stream(struct ingest *ingest, const struct block_stream *stream)
-{
-    struct recovered *recovered = recovered_get(ingest, stream->stream);
-
-    if (recovered)
-        recovered->stored = *stream;
-}
-
-struct spool_recovery {
-    struct spool_scan scan;
-    struct ingest *ingest;
-};
-
-static void on_spool(struct spool_scan *scan, struct spool *spool, uint64_t written_us)
-{
-    struct spool_recovery *recovery = container_of(scan, struct spool_recovery, scan);
-    struct recovered *recovered = recovered_get(recovery->ingest, spool->stream);
-
-    if (!recovered)
-        return;
-    recovered->spool = *spool;
-    recovered->written_us = written_us;
-    spool->fd = -1;
-}
-
 int ingest_start(struct ingest *ingest, struct loop *loop, const struct logd_settings *settings,
                  struct segment_store *store, const char *spool_directory, struct error *err)
 {
-    struct spool_recovery recovery = {.scan.on_spool = on_spool, .ingest = ingest};
     int code;
 
     if (strlen(spool_directory) >= sizeof ingest->spool_directory)
@@ -577,7 +475,7 @@ int ingest_start(struct ingest *ingest, struct loop *loop, const struct logd_set
     ingest->syncer.on_synced = on_synced;
     code = directory_make(ingest->spool_directory, 0750, err);
     if (!code)
-        code = spool_scan(ingest->spool_directory, &recovery.scan, err);
+        code = recovery_scan(ingest, err);
     if (!code)
         code = syncer_start(&ingest->syncer, loop, err);
     if (!code)
@@ -585,43 +483,10 @@ int ingest_start(struct ingest *ingest, struct loop *loop, const struct logd_set
     return code;
 }
 
-/* Go on where the last run stopped: behind what is stored, with what the spool file still holds. */
-static void stream_resume(struct stream *stream, struct recovered *recovered)
-{
-    struct spool *spool = &stream->spool;
-    uint64_t stored = recovered->stored.offset;
-
-    if (recovered->spool.fd >= 0) {
-        recovered->spool.unit = spool->unit;
-        *spool = recovered->spool;
-        recovered->spool.fd = -1;
-    }
-    if (stored > spool->end || spool->fd < 0) {
-        spool_discard(spool);
-        spool->base = spool->end = stored;
-    }
-    stream->stored = stream->consumed = MAX(stored, spool->base);
-    stream->told_lines = stream->stored_told_lines = recovered->stored.dropped_lines;
-    stream->told_bytes = stream->stored_told_bytes = recovered->stored.dropped_bytes;
-    if (spool->dropped_bytes < stream->told_bytes) {
-        spool->dropped_bytes = stream->told_bytes;
-        spool->dropped_lines = stream->told_lines;
-    }
-    stream->recovered_end = spool->end;
-    stream->recovered_us = MIN(recovered->written_us, clock_wall_us());
-    if (spool->fd >= 0 && stream->stored < spool->end &&
-        (stream->marks = calloc(SPOOL_MARKS_MAX, sizeof *stream->marks)))
-        stream->mark_count = spool_marks_read(spool, stream->marks);
-    stream->ingest->unstored_bytes += spool->end - stream->stored;
-    if (stream->stored > 0)
-        stream->last_seal = stream->ingest->seal_count;
-}
-
-static int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
-                      const char *label, struct stream **ret_stream)
+int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind, const char *label,
+               struct stream **ret_stream)
 {
     struct stream *stream = calloc(1, sizeof *stream);
-    struct recovered *recovered;
 
     if (!stream || map_put(ingest->streams, key_of(&id), stream)) {
         free(stream);
@@ -635,16 +500,13 @@ static int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_
     list_init(&stream->rest_node);
     list_init(&stream->backlog_node);
     spool_init(&stream->spool, ingest->spool_directory, id, unit, kind, label);
-    recovered = ingest->recovered ? map_remove(ingest->recovered, key_of(&id)) : NULL;
-    if (recovered)
-        stream_resume(stream, recovered);
-    free(recovered);
+    recovery_claim(stream);
     if (stream->spool.fd >= 0 && !ingest->idle_timer.loop)
         loop_timer_start_in(ingest->loop, &ingest->idle_timer, ingest->settings->idle_us);
     if (stream->marks)
         list_push_back(&ingest->recovering, &stream->backlog_node);
     else if (stream->consumed < stream->spool.end || stream_has_gap(stream))
-        work_soon(ingest, stream);
+        stream_work_soon(stream);
     *ret_stream = stream;
     return 0;
 }
@@ -676,41 +538,6 @@ int ingest_add(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
     if (code)
         stream_free(stream); /* the spool file stays for the next start */
     return code;
-}
-
-void ingest_table_end(struct ingest *ingest)
-{
-    struct map *recovered = ingest->recovered;
-    size_t cursor = 0, orphans = 0;
-    struct slice key;
-    void *value;
-
-    if (!recovered)
-        return;
-    while (map_next(recovered, &cursor, &key, &value)) {
-        struct recovered *left = value;
-        struct stream *stream;
-        if (left->spool.fd < 0) {
-            (void)map_remove(recovered, key);
-            free(left);
-            continue;
-        }
-        /* The keeper's own must find room at any time; the rest waits for the next start. */
-        if (orphans == BLOCK_STREAMS_MAX - KEEPER_STREAMS_MAX)
-            break;
-        if (stream_new(ingest, left->spool.stream, left->spool.unit, left->spool.kind,
-                       left->spool.label, &stream))
-            continue;
-        orphans++;
-        stream->is_at_end = stream->is_orphan = true;
-        ingest->ending_count++;
-        work_soon(ingest, stream);
-    }
-    for (cursor = 0; map_next(recovered, &cursor, &key, &value);)
-        spool_close(&((struct recovered *)value)->spool), free(value);
-    map_free(recovered);
-    ingest->recovered = NULL;
-    work_timer_start(ingest);
 }
 
 /* ---- end */
@@ -764,11 +591,7 @@ void ingest_stop(struct ingest *ingest)
     while (map_next(ingest->streams, &cursor, &key, &value))
         stream_free(value);
     map_freep(&ingest->streams);
-    for (cursor = 0; ingest->recovered && map_next(ingest->recovered, &cursor, &key, &value);) {
-        spool_close(&((struct recovered *)value)->spool);
-        free(value);
-    }
-    map_freep(&ingest->recovered);
+    recovery_done(ingest);
     if (ingest->loop) {
         syncer_stop(&ingest->syncer);
         loop_timer_stop(&ingest->block_timer);

@@ -38,6 +38,11 @@ static inline bool stream_has_gap(const struct stream *stream)
     return stream->spool.dropped_bytes != stream->told_bytes;
 }
 
+static inline struct slice key_of(const uint64_t *id)
+{
+    return (struct slice){(const char *)id, sizeof *id};
+}
+
 /* ---- stream.c */
 
 /* Empty the pipe into the spool, within a turn's share. Returns the bytes taken or dropped; sets
@@ -54,5 +59,27 @@ uint64_t stream_time_us(struct stream *stream);
 MUST_USE int ingest_begin_block(struct ingest *ingest);
 /* Stop making records and try again in a second. */
 void ingest_stall(struct ingest *ingest, const struct error *err);
+/* A new stream, with what the last run left of it. ERR_LIMIT. */
+MUST_USE int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
+                        const char *label, struct stream **ret_stream);
+/* Its spooled lines want a turn. */
+void stream_work_soon(struct stream *stream);
+/* Free the stream and tell its end when everything is durable; else see to it that it will be. */
+void stream_check_done(struct stream *stream);
+void ingest_work_timer_start(struct ingest *ingest);
+
+/* ---- recovery.c */
+
+void recovery_init(struct ingest *ingest);
+void recovery_done(struct ingest *ingest); /* idempotent */
+/* Find the spool files that were left behind. */
+MUST_USE int recovery_scan(struct ingest *ingest, struct error *err);
+/* Give a new stream what belongs to it. */
+void recovery_claim(struct stream *stream);
+/* Streams that are not claimed yet belong into a checkpoint: how many, and their entries. */
+size_t recovery_count(const struct ingest *ingest);
+size_t recovery_checkpoint(const struct ingest *ingest, struct block_stream *table);
+/* A turn's share of the lines that were left behind. */
+void recovery_run(struct ingest *ingest);
 
 #endif
