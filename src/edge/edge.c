@@ -196,6 +196,7 @@ static void take_hello(struct edge *edge, const struct keeper_hello *hello)
         return;
     }
     edge->index = hello->role_index;
+    edge->edge_count = hello->edge_count;
     edge->http_port = hello->http_port;
     snprintf(name, sizeof(name), "edge %u", hello->role_index);
     log_init(name, (enum log_level)MIN(hello->log_level, (uint32_t)LOG_DEBUG));

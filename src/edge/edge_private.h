@@ -201,6 +201,7 @@ struct client {
 
 struct listener {
     struct loop_io io;
+    unsigned accepted; /* since it last took its place in the line */
     struct edge *edge;
 };
 
@@ -208,7 +209,7 @@ struct edge {
     struct loop *loop;
     struct channel keeper, control;
     bool has_control, is_quitting, is_ready;
-    unsigned index;
+    unsigned index, edge_count;
     unsigned http_port;
     struct listener listeners[EDGE_LISTENERS_MAX];
     unsigned listener_count;

@@ -6,11 +6,12 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 
-#define ACCEPT_PER_TURN 8u
-#define EVICT_COUNT     16u
-#define PAUSE_US        (100u * EDGE_MS)
-#define RESERVED_FDS    128u /* channels, pipes, files */
-#define PEERS_MAX       65536u
+#define ACCEPT_PER_TURN  2u
+#define ACCEPT_PER_PLACE 1u /* connections until an edge goes to the end of the line */
+#define EVICT_COUNT      16u
+#define PAUSE_US         (100u * EDGE_MS)
+#define RESERVED_FDS     128u /* channels, pipes, files */
+#define PEERS_MAX        65536u
 
 static void on_pause_over(struct loop_timer *timer)
 {
@@ -41,9 +42,26 @@ static bool listener_make_room(struct edge *edge)
     return false;
 }
 
+/* The kernel wakes whoever stands first among the edges that watch a listener, and asks the next
+ * only while that one is not asleep: on a quiet machine one edge would get every connection and
+ * keep it. So each goes to the end of the line after it has taken some (measured: 20 and 20 of 40
+ * connections instead of 40 and none). */
+static void listener_yield(struct listener *listener)
+{
+    struct error err = {0};
+
+    listener->accepted = 0;
+    loop_io_stop(&listener->io);
+    if (loop_io_start(listener->edge->loop, &listener->io, LOOP_READ | LOOP_EXCLUSIVE, &err) != 0) {
+        log_failure(&err, "unable to accept connections for a moment");
+        listener_pause(listener->edge);
+    }
+}
+
 static void listener_on_event(struct loop_io *io, unsigned events)
 {
-    struct edge *edge = container_of(io, struct listener, io)->edge;
+    struct listener *listener = container_of(io, struct listener, io);
+    struct edge *edge = listener->edge;
     struct sockaddr_storage address;
 
     (void)events;
@@ -56,6 +74,7 @@ static void listener_on_event(struct loop_io *io, unsigned events)
         fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             (void)client_new(edge, fd, &address, len);
+            listener->accepted++;
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -63,8 +82,10 @@ static void listener_on_event(struct loop_io *io, unsigned events)
             return;
         }
         if (errno != EINTR && errno != ECONNABORTED)
-            return;
+            break;
     }
+    if (listener->accepted >= ACCEPT_PER_PLACE && edge->edge_count > 1)
+        listener_yield(listener);
 }
 
 int listener_add(struct edge *edge, int fd, struct error *err)

@@ -1203,6 +1203,19 @@ def quit_lets_requests_finish():
             assert '"status":200' in file.read()
 
 
+def edges_share_connections():
+    with Edge(Upstream(), edges=2) as edge:
+        wires = []
+        for _ in range(40):
+            wire = edge.connect()
+            wire.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert read_message(wire).status == 200
+            wires.append(wire)
+        edge.command("counters")
+        first = int(edge.expect(r"counters edge 1 connections (\d+)").group(1))
+        assert 8 <= first <= 32, first
+
+
 def killed_edges_come_back():
     with Edge(Upstream(), edges=2) as edge:
         assert edge.get().status == 200
