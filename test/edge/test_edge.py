@@ -1152,6 +1152,7 @@ def swaps_under_load_lose_nothing():
             edge.command("%s %d" % ("drain" if i % 2 == 0 else "activate", 1 + i // 2 % 2))
             version += 1
             edge.expect("ack edge 1 version %d" % version)
+            time.sleep(0.02)
         stop.set()
         for thread in threads:
             thread.join(10)
