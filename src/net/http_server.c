@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define READ_BYTES       ((size_t)64 * 1024)
-#define READS_PER_EVENT  16
+#define READ_BYTES      ((size_t)64 * 1024)
+#define READS_PER_EVENT 16
+/* Of the next requests while one is answered; only who reads sees that the client left. */
+#define AHEAD_BYTES      HTTP_SERVER_HEAD_BYTES
 #define OUT_LIMIT        ((size_t)80 * 1024 * 1024)
 #define STREAM_LOW       ((size_t)64 * 1024)
 #define ARENA_LIMIT      ((size_t)1024 * 1024)
@@ -74,7 +76,7 @@ void connection_arm(struct http_exchange *exchange)
     bool wants_body = exchange_wants_body(exchange);
     bool is_reading = exchange->state != CONNECTION_EXCHANGE ||
                       (wants_body && !exchange->is_paused) ||
-                      (exchange->body == BODY_OVER && exchange->in.len == 0);
+                      (exchange->body == BODY_OVER && exchange->in.len < AHEAD_BYTES);
     unsigned interest = (is_reading ? LOOP_READ : 0) | (has_output ? LOOP_WRITE : 0);
     if (interest == 0) {
         loop_io_stop(&exchange->io); /* else a hang-up would be reported without end */
@@ -212,7 +214,7 @@ static void connection_read(struct http_exchange *exchange)
     for (unsigned turn = 0; turn < READS_PER_EVENT && !exchange->is_closed; turn++) {
         bool is_body = exchange_wants_body(exchange) && !exchange->is_paused;
         if (exchange->state == CONNECTION_EXCHANGE && !is_body &&
-            (exchange->in.len || exchange->body != BODY_OVER))
+            (exchange->in.len >= AHEAD_BYTES || exchange->body != BODY_OVER))
             return; /* it waits for its turn: the next request, or what is left of a refused body */
         size_t want = is_body || exchange->state == CONNECTION_LINGER ? sizeof(bytes)
                                                                       : HTTP_SERVER_HEAD_BYTES / 2;
@@ -246,7 +248,9 @@ static void connection_read(struct http_exchange *exchange)
 static void on_event(struct loop_io *io, unsigned events)
 {
     struct http_exchange *exchange = container_of(io, struct http_exchange, io);
-    if (events & LOOP_WRITE && !connection_flush(exchange))
+    /* A client that shut both directions and reads nothing is neither readable nor writable here:
+     * only the attempt tells. */
+    if (events & (LOOP_WRITE | LOOP_CLOSE) && !connection_flush(exchange))
         return;
     if (!exchange->is_closed && events & (LOOP_READ | LOOP_CLOSE))
         connection_read(exchange);

@@ -1,5 +1,6 @@
 #include "net/http_server.h"
 
+#include "base/clock.h"
 #include "os/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -548,6 +549,36 @@ static void a_client_that_leaves_ends_its_stream(void **state)
     assert_int_equal(fixture->gones, 1);
 }
 
+static void one_that_sent_ahead_and_leaves_ends_its_stream_too(void **state)
+{
+    struct fixture *fixture = *state;
+    int fd = client(fixture);
+    say(fixture, fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    say(fixture, fd, "G");
+    assert_int_equal(fixture->gones, 0);
+    fd_close(fd);
+    for (int i = 0; i < 100 && fixture->gones == 0; i++)
+        turn(fixture);
+    assert_int_equal(fixture->gones, 1);
+}
+
+static void a_client_that_shuts_down_and_reads_nothing_costs_no_turns(void **state)
+{
+    static const char block[1024 * 1024];
+    struct fixture *fixture = *state;
+    int fd = client(fixture);
+    say(fixture, fd, "GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    (void)http_exchange_send(fixture->exchange, (struct slice){block, sizeof(block)});
+    http_exchange_end_stream(fixture->exchange);
+    turn(fixture);
+    assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
+    turn(fixture);
+    uint64_t began_us = clock_monotonic_us();
+    assert_int_equal(loop_turn(fixture->loop, 50, NULL), 0);
+    assert_true(clock_monotonic_us() - began_us >= 40000);
+    close(fd);
+}
+
 static void an_answer_for_a_client_that_left_is_dropped(void **state)
 {
     struct fixture *fixture = *state;
@@ -654,6 +685,8 @@ int main(void)
         TEST(a_full_stream_that_is_written_at_once_goes_on),
         TEST(a_quick_reader_gets_a_long_stream),
         TEST(a_client_that_leaves_ends_its_stream),
+        TEST(one_that_sent_ahead_and_leaves_ends_its_stream_too),
+        TEST(a_client_that_shuts_down_and_reads_nothing_costs_no_turns),
         TEST(an_answer_for_a_client_that_left_is_dropped),
         TEST(an_answer_to_a_half_closed_client_arrives),
         TEST(a_client_too_many_is_told_so),
