@@ -2,9 +2,9 @@
 
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libyaml-dev libzstd-dev libbrotli-dev
     zlib1g-dev libarchive-dev libpq-dev"
-STACK_PACKAGES="postgresql postgresql-client redis-server git python3 util-linux"
+STACK_PACKAGES="postgresql postgresql-client redis-server git python3 python3-venv util-linux"
 TEST_PACKAGES="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-pytest valgrind
-    systemd iproute2 procps man-db mount bash zsh"
+    systemd iproute2 procps man-db mount bash zsh curl"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '==> %s\n' "$*"; }

@@ -242,11 +242,13 @@ int manifest_detect(struct arena *arena, const char *directory, struct buf *ret_
     if (detection->count == 0)
         detect_folders(detection);
     if (detection->count == 0) {
-        error_set(
-            err, ERR_NOT_FOUND,
-            "nothing in '%s' tells how to run it: no package.json with a start script, Procfile, "
-            "requirements.txt, go.mod or index.html",
-            directory);
+        error_set(err, ERR_NOT_FOUND,
+                  "nothing in '%s' tells how to run it: no package.json with a start script, no "
+                  "Procfile, "
+                  "no requirements.txt with app.py, main.py, server.py, wsgi.py or manage.py, no "
+                  "go.mod, no "
+                  "index.html",
+                  directory);
         return err ? error_hint(err,
                                 "write slipway.yaml, for example: {app: %s, services: {web: "
                                 "{start: ./my-server}}}",

@@ -52,6 +52,22 @@ def is_running(pid):
         return False
 
 
+def processes_of(folder):
+    """(pid, command line) of every process that has the folder in its environment, command line or working folder."""
+    found = []
+    needle = folder.encode()
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/environ", "rb") as environ, open(f"/proc/{name}/cmdline", "rb") as line:
+                text = line.read()
+                here = os.readlink(f"/proc/{name}/cwd").encode()
+                if (needle in environ.read() or needle in text or here.startswith(needle)) and is_running(name):
+                    found.append((int(name), text.replace(b"\0", b" ").decode(errors="replace").strip()))
+    return found
+
+
 class Failed(AssertionError):
     def __init__(self, arguments, done):
         self.status, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr
@@ -139,20 +155,8 @@ class Platform:
         return ""
 
     def processes(self):
-        """(pid, command line) of every process that belongs to this platform: its state folder stands in its environment,
-        command line or working folder."""
-        found = []
-        needle = self.state.encode()
-        for name in os.listdir("/proc"):
-            if not name.isdigit() or int(name) == os.getpid():
-                continue
-            with contextlib.suppress(OSError):
-                with open(f"/proc/{name}/environ", "rb") as environ, open(f"/proc/{name}/cmdline", "rb") as line:
-                    text = line.read()
-                    here = os.readlink(f"/proc/{name}/cwd").encode()
-                    if (needle in environ.read() or needle in text or here.startswith(needle)) and is_running(name):
-                        found.append((int(name), text.replace(b"\0", b" ").decode(errors="replace").strip()))
-        return found
+        """(pid, command line) of every process that belongs to this platform."""
+        return processes_of(self.state)
 
     # -- the command line
 
