@@ -166,6 +166,8 @@ int keeper_run(const struct keeper_options *options, struct error *err)
         roles_start(&keeper);
         code = loop_run(keeper.loop, err);
     }
+    if (code == 0 && keeper.is_quit_incomplete)
+        code = error_set(err, ERR_TIMEOUT, "the platform ended, but not all of its processes");
     end_everything(&keeper);
     if (keeper.loop)
         signals_stop(&keeper);

@@ -167,7 +167,8 @@ struct keeper {
     uint64_t quit_started_us;
     bool is_quit_advancing;
     struct loop_timer quit_timer;
-    bool is_stage_overdue; /* what this stage waits for was killed */
+    bool is_stage_overdue;   /* what this stage waits for was killed */
+    bool is_quit_incomplete; /* and yet did not end: the platform ends without it */
     bool was_ready;
     int notify_fd; /* systemd; -1: nobody listens */
     struct loop_timer watchdog;

@@ -9,7 +9,9 @@
 
 #define QUIT_DEFAULT_MS 85000u /* below the 90 s that systemd gives */
 #define HURRY_MS        1000u  /* for each stage, after the second signal */
-#define NOBODY          KEEPER_ROLE_COUNT
+/* From SIGKILL to the next stage: a process that waits for a disk hears no signal at all. */
+#define LAST_RESORT_MS 5000u
+#define NOBODY         KEEPER_ROLE_COUNT
 
 static const struct {
     const char *name;
@@ -143,13 +145,26 @@ void quit_advance(struct keeper *keeper)
     keeper->is_quit_advancing = false;
 }
 
+static void quit_go_on_without(struct keeper *keeper)
+{
+    log_error("%s: what does not end on SIGKILL is left behind (waiting for a disk?)",
+              stages[keeper->quit].name);
+    keeper->is_quit_incomplete = true;
+    quit_enter(keeper, keeper->quit + 1);
+    quit_advance(keeper);
+}
+
 static void quit_overdue(struct loop_timer *timer)
 {
     struct keeper *keeper = container_of(timer, struct keeper, quit_timer);
 
-    if (!keeper->is_stage_overdue)
-        log_warning("%s takes too long: killed", stages[keeper->quit].name);
+    if (keeper->is_stage_overdue) {
+        quit_go_on_without(keeper);
+        return;
+    }
+    log_warning("%s takes too long: killed", stages[keeper->quit].name);
     keeper->is_stage_overdue = true;
+    loop_timer_start_in(keeper->loop, timer, LAST_RESORT_MS * 1000u);
     for (size_t i = 0; i < keeper->role_count; i++) {
         struct role *role = &keeper->roles[i];
 
@@ -177,6 +192,8 @@ void quit_request(struct keeper *keeper)
         return;
     log_info(keeper->quit_signals == 2 ? "told again: in a hurry"
                                        : "told once more: killing what is left");
+    if (keeper->is_stage_overdue)
+        return; /* all of it was killed already */
     tell_stage(keeper, stage_ms(keeper));
     loop_timer_start_in(keeper->loop, &keeper->quit_timer, stage_ms(keeper) * 1000u);
 }
