@@ -207,7 +207,7 @@ static void http_begin(struct prober *prober)
         .host = host,
         .body_fd = -1,
         .body_bytes = -1,
-        .extra_headers = "User-Agent: slipway-probe\r\n",
+        .user_agent = "slipway-probe",
         .timeout_ms = prober->probe->timeout_ms,
         .is_streamed = true,
     };

@@ -452,7 +452,9 @@ static void client_write_head(struct http_client *client, const struct http_clie
     struct buf *out = &client->out;
     http1_append_request_line(out, slice_from(request->method), slice_from(request->target));
     http1_append_field(out, "Host", slice_from(request->host));
-    http1_append_field(out, "User-Agent", SLICE("slipway/" SLIPWAY_VERSION));
+    http1_append_field(
+        out, "User-Agent",
+        slice_from(request->user_agent ? request->user_agent : "slipway/" SLIPWAY_VERSION));
     http1_append_field(out, "Accept", SLICE("*/*"));
     http1_append_field(out, "Connection", SLICE("close"));
     if (request->content_type)

@@ -15,6 +15,7 @@ struct http_client_request {
     int body_fd; /* -1: none; else streamed (a file or pipe), chunked unless body_bytes is known */
     int64_t body_bytes;          /* with body_fd: length or -1 */
     const char *content_type;    /* NULL: none */
+    const char *user_agent;      /* NULL: slipway and its version; trusted */
     const char *extra_headers;   /* "Name: value\r\n…" or NULL; trusted */
     uint64_t timeout_ms;         /* whole exchange; 0: only idle_timeout_ms */
     uint64_t idle_timeout_ms;    /* between two bytes; 0: none */

@@ -18,6 +18,7 @@ struct fixture {
     unsigned results, good;
     char text[PROBE_TEXT_SIZE];
     struct error err;
+    char request[2048]; /* the last one */
 };
 
 static void on_result(struct probe *probe, bool is_good, const char *text)
@@ -74,10 +75,12 @@ static void wait_results(struct fixture *f, unsigned count)
 static void on_request(struct loop_io *io, unsigned events)
 {
     struct fixture *f = container_of(io, struct fixture, connection);
-    char request[2048];
+    ssize_t got = read(io->fd, f->request, sizeof(f->request) - 1);
 
     (void)events;
-    if (read(io->fd, request, sizeof(request)) > 0 && f->answer)
+    if (got > 0)
+        f->request[got] = '\0';
+    if (got > 0 && f->answer)
         assert_true(write(io->fd, f->answer, strlen(f->answer)) > 0);
     if (!f->answer)
         return;
@@ -137,6 +140,21 @@ static void a_good_answer_is_good(void **state)
     wait_results(f, 2);
     assert_int_equal(f->good, f->results);
     assert_string_equal(f->text, "GET /health answered 204");
+}
+
+static void a_probe_says_who_it_is_once(void **state)
+{
+    struct fixture *f = *state;
+
+    listen_somewhere(f);
+    f->answer = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+    f->probe.kind = PROBE_HTTP;
+    probes_start(&f->control.probes, &f->probe);
+    wait_results(f, 1);
+    const char *agent = strstr(f->request, "\r\nUser-Agent: slipway-probe\r\n");
+    assert_non_null(agent);
+    assert_null(strstr(agent + 2, "\r\nUser-Agent:"));
+    assert_true(strstr(f->request, "User-Agent:") == agent + 2);
 }
 
 static void a_bad_answer_is_told_with_its_body(void **state)
@@ -298,6 +316,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(a_good_answer_is_good),
+        T(a_probe_says_who_it_is_once),
         T(a_bad_answer_is_told_with_its_body),
         T(no_answer_ends_at_the_deadline),
         T(a_port_that_nobody_listens_on_is_refused),
