@@ -394,16 +394,17 @@ static enum http1_result read_fields(const struct cursor *cursor, struct http1_h
  * not speak (501); anything else is an attempt to be misread (400). RFC 9112 §6.1. */
 static bool codings_are_sound(struct slice list)
 {
-    bool is_chunked = false;
+    bool is_chunked = false, has_more;
 
-    while (list.ptr && list.len) {
+    do {
+        has_more = slice_find_byte(list, ',') >= 0;
         struct slice coding = slice_trim(slice_cut(&list, ','));
 
         if (is_chunked || !http1_token_is_valid(coding) ||
             slice_eq_nocase(coding, SLICE("identity")))
             return false;
         is_chunked = slice_eq_nocase(coding, SLICE("chunked"));
-    }
+    } while (has_more);
     return is_chunked;
 }
 

@@ -177,8 +177,9 @@ MUST_USE enum http1_result http1_parse_request(char *bytes, size_t len,
                                                const struct http1_limits *limits,
                                                struct http1_head *ret_head,
                                                struct http1_failure *ret_failure);
-/* The same for a response. `request_method` decides the framing (HEAD, CONNECT). obs-fold is
- * replaced by spaces in place. 1xx are returned like any other, with body NONE. */
+/* The same for a response. An answer to HEAD (`request_method`) has no body; one to CONNECT is
+ * framed like any other, as tunnels are not asked for. obs-fold is replaced by spaces in place. 1xx
+ * are returned like any other, with body NONE. */
 MUST_USE enum http1_result
 http1_parse_response(char *bytes, size_t len, struct http1_progress *progress,
                      const struct http1_limits *limits, enum http1_method request_method,

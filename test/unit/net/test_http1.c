@@ -137,6 +137,8 @@ static void whatever_frames_a_request_in_two_ways_is_refused(void **state)
         {TEXT("Transfer-Encoding: Chunked"), 0},
         {TEXT("Transfer-Encoding: gzip, chunked"), 501},
         {TEXT("Transfer-Encoding: , chunked"), 400},
+        {TEXT("Transfer-Encoding: chunked,"), 400},
+        {TEXT("Transfer-Encoding: gzip, chunked, "), 400},
         {TEXT("Transfer-Encoding: chunked, chunked"), 400},
         {TEXT("Transfer-Encoding: chunked, gzip"), 400},
         {TEXT("Transfer-Encoding: chunked ;q=1"), 400},
