@@ -10,6 +10,12 @@ static const char *const statement_texts[] = {
 #undef X
 };
 
+void store_note_sync(struct store *store, int result)
+{
+    if (result == SQLITE_IOERR_FSYNC || result == SQLITE_IOERR_DIR_FSYNC)
+        store->is_broken = true;
+}
+
 int store_database_error(struct store *store, int result, struct error *err, const char *what)
 {
     const char *text = store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(result);

@@ -73,6 +73,10 @@ struct store {
 
 /* ---- store_database.c: SQLite's calls, with our errors */
 
+/* What a commit or a checkpoint returned: a failed sync leaves the disk's content unknown, and a
+ * later one may wrongly succeed; only opening anew tells the truth. Marks the store broken. */
+void store_note_sync(struct store *store, int result);
+
 /* The statement, reset and without bindings; NULL with err set. */
 sqlite3_stmt *store_statement(struct store *store, enum store_statement statement,
                               struct error *err);

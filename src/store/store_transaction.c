@@ -327,13 +327,9 @@ static int transaction_run(struct store *store, void *argument, struct error *er
     return result;
 }
 
-/* A failed sync leaves the disk's content unknown, and a later one may wrongly succeed; only
- * opening anew tells the truth. */
 static int commit_failed(struct store *store, struct error *err)
 {
-    int extended = sqlite3_extended_errcode(store->db);
-    if (extended == SQLITE_IOERR_FSYNC || extended == SQLITE_IOERR_DIR_FSYNC)
-        store->is_broken = true;
+    store_note_sync(store, sqlite3_extended_errcode(store->db));
     return store_failed(err);
 }
 

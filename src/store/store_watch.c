@@ -172,6 +172,7 @@ int store_compact(struct store *store, uint64_t revision, struct error *err)
     int result = sqlite3_exec(store->db, "PRAGMA incremental_vacuum", NULL, NULL, NULL);
     if (result == SQLITE_OK)
         result = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    store_note_sync(store, result);
     sqlite3_db_release_memory(store->db);
     return result == SQLITE_OK ? 0 : store_database_error(store, result, err, "unable to compact");
 }

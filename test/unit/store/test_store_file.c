@@ -1,8 +1,10 @@
 #include "store_test.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static void overwrite(const char *path, off_t at, const void *bytes, size_t len)
@@ -201,6 +203,54 @@ static void a_disk_that_takes_no_more_changes_nothing(void **state)
     assert_int_equal(store_revision(f->store), 2);
 }
 
+/* The library's syncs come here: this program's symbols are found first. */
+static bool is_database_sync_failing;
+static unsigned failed_syncs;
+
+static int sync_of(int fd, long number)
+{
+    char link[64], path[256] = "";
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof(path) - 1);
+    if (is_database_sync_failing && len > 0 &&
+        slice_ends_with((struct slice){path, (size_t)len}, SLICE("/state.db"))) {
+        failed_syncs++;
+        errno = EIO;
+        return -1;
+    }
+    return (int)syscall(number, fd);
+}
+
+__attribute__((visibility("default"))) int fdatasync(int fd)
+{
+    return sync_of(fd, SYS_fdatasync);
+}
+
+__attribute__((visibility("default"))) int fsync(int fd)
+{
+    return sync_of(fd, SYS_fsync);
+}
+
+static void a_checkpoint_that_cannot_be_synced_is_noticed(void **state)
+{
+    struct fixture *f = *state;
+    static const char bytes[64 * 1024];
+    unsigned i;
+
+    is_database_sync_failing = true;
+    for (i = 0; i < 200 && failed_syncs == 0; i++) /* each is durable in the log */
+        assert_int_equal(store_set(f->store, "/a", (struct slice){bytes, sizeof(bytes)}, &f->err),
+                         0);
+    assert_true(failed_syncs > 0);
+    is_database_sync_failing = false;
+    assert_int_equal(store_set(f->store, "/b", SLICE("x"), &f->err), ERR_IO);
+    assert_non_null(strstr(f->err.text, "opened anew"));
+    reopen(f);
+    assert_int_equal(store_revision(f->store), i);
+    assert_int_equal(store_set(f->store, "/b", SLICE("x"), &f->err), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -215,6 +265,7 @@ int main(void)
         TEST(a_lost_file_beside_its_log_is_told),
         TEST(a_snapshot_is_a_whole_store),
         TEST(a_disk_that_takes_no_more_changes_nothing),
+        TEST(a_checkpoint_that_cannot_be_synced_is_noticed),
     };
     return cmocka_run_group_tests_name("store_file", tests, NULL, NULL);
 }
