@@ -104,6 +104,8 @@ void access_start(struct edge *edge, int fd)
     edge->access_timer.on_timer = access_on_timer;
     if (loop_io_start(edge->loop, &edge->access_io, 0, &err) != 0)
         log_debug("access records go to something that is never full: %s", err.text);
+    /* An edge that was killed may have left half a record in the pipe: this ends it. */
+    (void)!write(fd, "\n", 1);
 }
 
 void access_flush(struct edge *edge)

@@ -468,8 +468,11 @@ struct client *client_new(struct edge *edge, int fd, const struct sockaddr_stora
     client->idle_since_us = loop_now_us(edge->loop);
     list_init(&client->resume_node);
     client_fields(client, address);
-    if (!peer_count(client, 1) || loop_io_start(edge->loop, &client->transport.io,
-                                                LOOP_READ | LOOP_WRITE | LOOP_EDGE, &err) != 0) {
+    bool is_counted = peer_count(client, 1);
+    if (!is_counted || loop_io_start(edge->loop, &client->transport.io,
+                                     LOOP_READ | LOOP_WRITE | LOOP_EDGE, &err) != 0) {
+        if (is_counted)
+            (void)peer_count(client, -1);
         close(fd);
         list_init(&client->node);
         client_free(edge, client);
@@ -522,6 +525,8 @@ void client_bury(struct edge *edge)
 /* Make room: close the connections that have been waiting for a next request the longest. */
 void client_evict_idle(struct edge *edge, unsigned count)
 {
+    if (edge->is_quitting) /* client_quit_all walks the list, and lets them all go anyway */
+        return;
     while (count--) {
         struct client *oldest = NULL;
 

@@ -14,6 +14,7 @@
 
 #define RETRY_START_FIFTHS 500u
 #define TERMINATE_GRACE_MS 5000u
+#define QUIT_TUNNELS_MS    1000u /* once only tunnels are left */
 #define LAST_FLUSH_MS      500
 
 /* ---- small services for the other files */
@@ -155,8 +156,17 @@ static void quit_finish(struct edge *edge)
 
 void edge_check_quit(struct edge *edge)
 {
-    if (UNLIKELY(edge->is_quitting) && edge->client_count == 0)
+    if (LIKELY(!edge->is_quitting))
+        return;
+    if (edge->client_count == 0) {
         quit_finish(edge);
+    } else if (edge->client_count == edge->tunnel_count) {
+        /* Nothing ends a tunnel from outside, and its instance ends next: a moment for a close that
+         * is under way. */
+        uint64_t end_us = edge_after_ms(edge, QUIT_TUNNELS_MS);
+
+        loop_timer_start(edge->loop, &edge->quit, MIN(edge->quit.deadline_us, end_us));
+    }
 }
 
 static void on_quit_deadline(struct loop_timer *timer)

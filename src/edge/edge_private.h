@@ -231,7 +231,7 @@ struct edge {
     struct loop_signal terminate;
     uint64_t retry_floor_second;
     struct map *peers; /* connections by client address, when limited */
-    unsigned client_count, connection_limit;
+    unsigned client_count, tunnel_count, connection_limit;
     uint32_t retry_fifths; /* the retry budget: a request earns one fifth of a retry */
     unsigned idle_upstreams;
     uint64_t random_state[2];

@@ -318,6 +318,12 @@ static bool take_head(struct client *client, struct upstream *upstream)
             upstream_failed(upstream, 502, "upstream switched protocols unasked");
             return false;
         }
+        if (!output_is_empty(
+                &upstream->output)) { /* the head's block goes back with the tunnel's begin */
+            upstream_failed(upstream, 502,
+                            "upstream switched protocols before it read the request");
+            return false;
+        }
         request->status = 101;
         request->is_answer_begun = true;
         rewrite_interim(client, head);

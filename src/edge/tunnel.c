@@ -149,6 +149,8 @@ void tunnel_begin(struct client *client)
      * between. */
     endpoint_tunnels(upstream->endpoint, 1);
     endpoint_in_flight(upstream->endpoint, -1);
+    client->edge->tunnel_count++;
+    edge_check_quit(client->edge);
     tunnel_touch(client);
     tunnel_move(client);
 }

@@ -150,10 +150,12 @@ static void detach(struct upstream *upstream)
         return;
     client->request.upstream = NULL;
     upstream->client = NULL;
-    if (upstream->state == UPSTREAM_TUNNEL)
+    if (upstream->state == UPSTREAM_TUNNEL) {
         endpoint_tunnels(upstream->endpoint, -1);
-    else
+        client->edge->tunnel_count--;
+    } else {
         endpoint_in_flight(upstream->endpoint, -1);
+    }
 }
 
 static void block_release(struct upstream *upstream)

@@ -172,6 +172,8 @@ static int builder_take(struct stream *stream, uint16_t flags, struct slice cont
     uint16_t label;
     int code;
 
+    if (stream->spool.kind == KEEPER_STREAM_ACCESS && content.len == 0 && !(flags & RECORD_GAP))
+        return 0; /* the newline with which an edge begins */
     if (stream->spool.kind == KEEPER_STREAM_ACCESS && !(flags & RECORD_GAP))
         code = label_of_access(stream, &content, &label);
     else

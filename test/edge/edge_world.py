@@ -313,7 +313,7 @@ class Edge:
         """The access records so far, as (label, json) pairs of text."""
         time.sleep(0.3)
         with open(self.access_path, encoding="latin-1") as file:
-            return [line.rstrip("\n").split("\x1e", 1) for line in file]
+            return [line.rstrip("\n").split("\x1e", 1) for line in file if line != "\n"]
 
     def memory_kib(self):
         with open("/proc/%d/status" % self.pids[1]) as file:
