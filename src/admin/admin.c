@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "os/file.h"
 #include <errno.h>
-#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -144,15 +143,6 @@ static void on_body(struct http_collected *collected, struct slice text, const s
 
 /* ---- dispatch */
 
-static const char *actor_name(struct arena *arena, uid_t uid)
-{
-    char text[4096];
-    struct passwd user, *found = NULL;
-    if (getpwuid_r(uid, &user, text, sizeof(text), &found) == 0 && found)
-        return arena_printf(arena, "uid %u (%s)", (unsigned)uid, found->pw_name);
-    return arena_printf(arena, "uid %u", (unsigned)uid);
-}
-
 static bool is_refused(struct admin *admin, struct http_exchange *exchange,
                        struct operation_match *match)
 {
@@ -196,7 +186,8 @@ static void on_request(struct http_server_handler *handler, struct http_exchange
     request->loop = admin->loop;
     request->exchange = exchange;
     request->match = match;
-    request->actor.who = actor_name(arena, http_exchange_peer(exchange)->uid);
+    const struct peer *peer = http_exchange_peer(exchange);
+    request->actor.who = arena_text(arena, control_peer_name(admin->control, peer->uid, peer->gid));
     request->collected.on_body = on_body;
     if (match.id == OPERATION_deploy_source)
         admin_upload(request);

@@ -5,14 +5,11 @@
 #include "os/file.h"
 #include "os/socket.h"
 #include "store/store.h"
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #define HOUSEKEEPING_MS 5000u
 #define HISTORY_KEPT    5000u /* revisions that a watcher could still ask for */
-#define OPERATORS_GROUP "slipway"
 
 /* ---- the port: what the model asks of the world */
 
@@ -247,26 +244,12 @@ void control_free(struct control *control)
 
 /* ---- who may ask */
 
-static bool is_member(uint32_t uid, const struct group *group)
-{
-    char *const *members = group->gr_mem;
-
-    for (size_t i = 0; members[i]; i++) {
-        const struct passwd *user = getpwnam(members[i]);
-
-        if (user && user->pw_uid == uid)
-            return true;
-    }
-    return false;
-}
-
 bool control_peer_is_allowed(struct control *control, uint32_t uid, uint32_t gid)
 {
-    const struct group *group;
+    return people_find(&control->people, uid, gid)->is_operator;
+}
 
-    (void)control;
-    if (uid == 0 || uid == geteuid())
-        return true;
-    group = getgrnam(OPERATORS_GROUP);
-    return group && (group->gr_gid == gid || is_member(uid, group));
+const char *control_peer_name(struct control *control, uint32_t uid, uint32_t gid)
+{
+    return people_find(&control->people, uid, gid)->name;
 }

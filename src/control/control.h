@@ -49,6 +49,8 @@ MUST_USE int control_trash(struct control *control, struct buf *ret_json, struct
 /* Whose credentials may use the admin socket: root, control's own uid, members of group "slipway".
  */
 bool control_peer_is_allowed(struct control *control, uint32_t uid, uint32_t gid);
+/* "uid 1000 (anna)", for the audit; valid until the next call of these two. */
+const char *control_peer_name(struct control *control, uint32_t uid, uint32_t gid);
 
 /* ---- deploys: one kind of operation for deploy, rollback, restart, scale, remove; one at a time
  * an app, others queue */

@@ -8,6 +8,7 @@
 #include "control/edges.h"
 #include "control/keeper_link.h"
 #include "control/logs.h"
+#include "control/people.h"
 #include "control/probe.h"
 #include "control/readiness.h"
 #include "deploy/platform.h"
@@ -33,6 +34,7 @@ struct control {
     struct logs logs;
     struct readiness readiness;
     struct probes probes;
+    struct people people;
     char *state_directory;
     struct control_role_state roles[CONTROL_ROLES_MAX];
     size_t role_count;

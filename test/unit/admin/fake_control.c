@@ -99,6 +99,14 @@ bool control_peer_is_allowed(struct control *control UNUSED, uint32_t uid UNUSED
     return !fake.is_peer_refused;
 }
 
+const char *control_peer_name(struct control *control UNUSED, uint32_t uid, uint32_t gid UNUSED)
+{
+    static char name[32];
+
+    (void)snprintf(name, sizeof(name), "uid %u (fake)", (unsigned)uid);
+    return name;
+}
+
 int control_deploy_create(struct control *control UNUSED, const char *app,
                           const struct json *request, const struct control_actor *actor,
                           struct buf *ret_json, struct error *err)
