@@ -2,6 +2,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control_groups.h"
 #include "keeper/keeper_private.h"
 #include "unit.h"
 
@@ -27,10 +28,10 @@ static int teardown(void **state)
     units_done(keeper);
     streams_done(keeper);
     map_freep(&keeper->units_by_id);
-    cgroup_root_remove(&keeper->cgroups);
+    bool is_clear = control_groups_close(&keeper->cgroups);
     loop_free(keeper->loop);
     free(keeper);
-    return 0;
+    return is_clear ? 0 : -1;
 }
 
 static void spawn_unit(struct keeper *keeper, uint64_t id, const char *program)
@@ -62,11 +63,9 @@ static void a_unit_that_never_ran_may_vanish_while_its_end_is_looked_at(void **s
 {
     struct keeper *keeper = *state;
     struct unit *unit;
-    char name[64];
     pid_t pid;
 
-    (void)snprintf(name, sizeof name, "slipway-test-unit-%d", (int)getpid());
-    if (cgroup_root_open(&keeper->cgroups, name, NULL) < 0)
+    if (!control_groups_open(&keeper->cgroups))
         skip(); /* no groups here: then it waits for its process to be reaped */
     spawn_unit(keeper, 1, "/nonexistent/program");
     unit = container_of(keeper->units.next, struct unit, node);

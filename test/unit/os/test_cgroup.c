@@ -1,8 +1,10 @@
+#include "control_groups.h"
 #include "unit.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,13 +14,11 @@
 
 /* These need a machine that lets us make groups; elsewhere they say so and pass. */
 static struct cgroup_root root;
-static char name[32];
 
 static int setup(void **state)
 {
     (void)state;
-    (void)snprintf(name, sizeof name, "slipway-test-%d", (int)getpid());
-    if (cgroup_root_open(&root, name, NULL) < 0)
+    if (!control_groups_open(&root))
         assert_int_equal(root.count, 0);
     return 0;
 }
@@ -26,12 +26,29 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    assert_true(cgroup_root_clear(&root, 10000));
-    cgroup_root_remove(&root);
-    for (size_t i = 0; i < root.count; i++)
-        assert_false(file_exists(root.hierarchies[i].folder));
-    root = (struct cgroup_root){0};
+    assert_true(control_groups_close(&root));
     return 0;
+}
+
+/* In a child: nothing of a test that is killed stays. */
+static void enter(const struct cgroup *group)
+{
+    char path[CGROUP_PATH_MAX];
+
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (size_t i = 0; cgroup_procs_path(group, i, path); i++) {
+        FILE *file = fopen(path, "we");
+
+        if (!file || fputs("0", file) < 0 || fclose(file) != 0)
+            _exit(1);
+    }
+}
+
+static NORETURN void sleep_for_ever(void)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    for (;;)
+        (void)pause();
 }
 
 static pid_t sleeper_in(const struct cgroup *group)
@@ -40,16 +57,8 @@ static pid_t sleeper_in(const struct cgroup *group)
 
     assert_true(pid >= 0);
     if (pid == 0) {
-        char path[CGROUP_PATH_MAX];
-
-        for (size_t i = 0; cgroup_procs_path(group, i, path); i++) {
-            FILE *file = fopen(path, "we");
-
-            if (!file || fputs("0", file) < 0 || fclose(file) != 0)
-                _exit(1);
-        }
-        for (;;)
-            (void)pause();
+        enter(group);
+        sleep_for_ever();
     }
     for (int i = 0; i < 5000 && cgroup_is_empty(group); i++)
         (void)usleep(1000);
@@ -144,27 +153,19 @@ static pid_t bomb_in(const struct cgroup *group, int result)
 
     assert_true(pid >= 0);
     if (pid == 0) {
-        char path[CGROUP_PATH_MAX];
         unsigned char children = 0;
 
-        for (size_t i = 0; cgroup_procs_path(group, i, path); i++) {
-            FILE *file = fopen(path, "we");
-
-            if (!file || fputs("0", file) < 0 || fclose(file) != 0)
-                _exit(1);
-        }
+        enter(group);
         for (; children < 20; children++) {
             pid_t child = fork();
 
             if (child < 0)
                 break;
             if (child == 0)
-                for (;;)
-                    (void)pause();
+                sleep_for_ever();
         }
         (void)!write(result, &children, 1);
-        for (;;)
-            (void)pause();
+        sleep_for_ever();
     }
     return pid;
 }
@@ -189,6 +190,27 @@ static void a_fork_bomb_ends_at_its_own_group(void **state)
     fd_close(result[1]);
     assert_true(cgroup_root_clear(&root, 10000));
     assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void what_a_killed_test_left_is_removed_by_the_next(void **state)
+{
+    struct cgroup_root left = {0}, again = {0};
+    pid_t pid = fork();
+
+    (void)state;
+    if (pid == 0)
+        _exit(control_groups_open(&left) ? 0 : 1);
+    int status = 1;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    if (WEXITSTATUS(status) != 0)
+        skip();
+    char folder[CGROUP_PATH_MAX + 32];
+    assert_true(control_groups_open(&again));
+    const char *mine = again.hierarchies[0].folder;
+    (void)snprintf(folder, sizeof folder, "%.*s" CONTROL_GROUPS_PREFIX "%d",
+                   (int)(strrchr(mine, '/') + 1 - mine), mine, (int)pid);
+    assert_false(file_exists(folder));
+    assert_true(control_groups_close(&again));
 }
 
 static void names_that_leave_the_folder_are_refused(void **state)
@@ -218,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_an_earlier_platform_left_is_cleared, setup, teardown),
         cmocka_unit_test_setup_teardown(usage_is_read_from_the_folders_text, setup, teardown),
         cmocka_unit_test_setup_teardown(a_fork_bomb_ends_at_its_own_group, setup, teardown),
+        cmocka_unit_test(what_a_killed_test_left_is_removed_by_the_next),
         cmocka_unit_test(names_that_leave_the_folder_are_refused),
     };
 
