@@ -75,33 +75,47 @@ static void write_instances(struct json_writer *writer, const struct key *key)
     json_end_array(writer);
 }
 
+static const char *const patterns[] = {
+    [KIND_NAME] = NAME_PATTERN,
+    [KIND_URL_PATH] = "^/",
+    [KIND_PROBE_PATH] = "^/",
+    [KIND_PATTERN] = "^/",
+    [KIND_PREFIX] = "^/",
+    [KIND_SECRET] = "^/",
+    [KIND_TARGET] = "^(/|https?://)",
+    [KIND_FOLDER] = "^[^/]",
+    [KIND_REFERENCE] = "^[a-z][a-z0-9-]*\\.[a-z]+$",
+    [KIND_HEADER_NAME] = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
+    [KIND_BACKOFF] = "^[0-9]+[0-9dhms]*\\.\\.[0-9]+[0-9dhms]*$",
+    [KIND_SIGNAL] = "^SIG[A-Z0-9]+$",
+    [KIND_RATE] = "^[0-9]+/[smh]$",
+};
+
+static void write_number(struct json_writer *writer, const struct key *key)
+{
+    json_write_text(writer, "type", "number");
+    if (key->kind == KIND_CPUS) {
+        json_write_number(writer, "minimum", (double)key->minimum / 1000);
+        json_write_number(writer, "maximum", (double)key->maximum / 1000);
+    }
+}
+
+static void write_text(struct json_writer *writer, const struct key *key)
+{
+    const char *pattern = (size_t)key->kind < ARRAY_LEN(patterns) ? patterns[key->kind] : NULL;
+
+    if (pattern)
+        write_pattern(writer, pattern);
+    else
+        json_write_text(writer, "type", "string");
+    if (key->kind == KIND_NAME)
+        json_write_integer(writer, "maxLength", MANIFEST_NAME_MAX);
+}
+
 static void write_type(struct json_writer *writer, const struct key *key)
 {
     static const unsigned statuses[] = {200, 301, 302, 303, 307, 308};
     switch (key->kind) {
-    case KIND_NAME:
-        write_pattern(writer, NAME_PATTERN);
-        json_write_integer(writer, "maxLength", MANIFEST_NAME_MAX);
-        break;
-    case KIND_URL_PATH:
-    case KIND_PROBE_PATH:
-    case KIND_PATTERN:
-    case KIND_PREFIX:
-    case KIND_SECRET:
-        write_pattern(writer, "^/");
-        break;
-    case KIND_TARGET:
-        write_pattern(writer, "^(/|https?://)");
-        break;
-    case KIND_FOLDER:
-        write_pattern(writer, "^[^/]");
-        break;
-    case KIND_REFERENCE:
-        write_pattern(writer, "^[a-z][a-z0-9-]*\\.[a-z]+$");
-        break;
-    case KIND_HEADER_NAME:
-        write_pattern(writer, "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$");
-        break;
     case KIND_WORD:
     case KIND_CHOICE:
         write_words(writer, key);
@@ -121,25 +135,12 @@ static void write_type(struct json_writer *writer, const struct key *key)
     case KIND_DURATION:
         write_measure(writer, DURATION_PATTERN);
         break;
-    case KIND_BACKOFF:
-        write_pattern(writer, "^[0-9]+[0-9dhms]*\\.\\.[0-9]+[0-9dhms]*$");
-        break;
     case KIND_SIZE:
         write_measure(writer, SIZE_PATTERN);
         break;
     case KIND_CPUS:
-        json_write_text(writer, "type", "number");
-        json_write_number(writer, "minimum", (double)key->minimum / 1000);
-        json_write_number(writer, "maximum", (double)key->maximum / 1000);
-        break;
-    case KIND_SIGNAL:
-        write_pattern(writer, "^SIG[A-Z0-9]+$");
-        break;
     case KIND_DECIMAL:
-        json_write_text(writer, "type", "number");
-        break;
-    case KIND_RATE:
-        write_pattern(writer, "^[0-9]+/[smh]$");
+        write_number(writer, key);
         break;
     case KIND_NUMBERS:
         write_list(writer, "number");
@@ -148,7 +149,7 @@ static void write_type(struct json_writer *writer, const struct key *key)
         write_list(writer, "string");
         break;
     default:
-        json_write_text(writer, "type", "string");
+        write_text(writer, key);
         break;
     }
 }

@@ -74,76 +74,37 @@ static const char *expected_range(const struct key *key, char *buffer, size_t si
     return buffer;
 }
 
+/* What stands before the example of the kinds that have one. */
+static const char *const introductions[] = {
+    [KIND_NAME] = "a name such as",
+    [KIND_TEXT] = "a text such as",
+    [KIND_COMMAND] = "a shell command such as",
+    [KIND_FOLDER] = "a relative folder such as",
+    [KIND_URL_PATH] = "a path such as",
+    [KIND_PROBE_PATH] = "a path such as",
+    [KIND_PATTERN] = "a path such as",
+    [KIND_PREFIX] = "a path such as",
+    [KIND_TARGET] = "a path or URL such as",
+    [KIND_HOST] = "a host name such as",
+    [KIND_HEADER_NAME] = "the name of a header such as",
+    [KIND_HEADER_VALUE] = "the value of a header such as",
+    [KIND_REFERENCE] = "a property of a database such as",
+    [KIND_SECRET] = "the path of a secret such as",
+    [KIND_DURATION] = "a duration such as",
+    [KIND_BACKOFF] = "two durations such as",
+    [KIND_SIZE] = "a size such as",
+    [KIND_CPUS] = "a number of cores such as",
+    [KIND_SIGNAL] = "a signal such as",
+    [KIND_DECIMAL] = "a number such as",
+    [KIND_RATE] = "a rate such as",
+    [KIND_CRON] = "a cron schedule such as",
+    [KIND_NUMBERS] = "a list of numbers such as",
+    [KIND_TEXTS] = "a list of texts such as",
+};
+
 const char *value_expected(const struct key *key, char *buffer, size_t size)
 {
-    const char *text = NULL;
     switch (key->kind) {
-    case KIND_NAME:
-        text = "a name such as";
-        break;
-    case KIND_TEXT:
-        text = "a text such as";
-        break;
-    case KIND_COMMAND:
-        text = "a shell command such as";
-        break;
-    case KIND_FOLDER:
-        text = "a relative folder such as";
-        break;
-    case KIND_URL_PATH:
-    case KIND_PROBE_PATH:
-    case KIND_PATTERN:
-    case KIND_PREFIX:
-        text = "a path such as";
-        break;
-    case KIND_TARGET:
-        text = "a path or URL such as";
-        break;
-    case KIND_HOST:
-        text = "a host name such as";
-        break;
-    case KIND_HEADER_NAME:
-        text = "the name of a header such as";
-        break;
-    case KIND_HEADER_VALUE:
-        text = "the value of a header such as";
-        break;
-    case KIND_REFERENCE:
-        text = "a property of a database such as";
-        break;
-    case KIND_SECRET:
-        text = "the path of a secret such as";
-        break;
-    case KIND_DURATION:
-        text = "a duration such as";
-        break;
-    case KIND_BACKOFF:
-        text = "two durations such as";
-        break;
-    case KIND_SIZE:
-        text = "a size such as";
-        break;
-    case KIND_CPUS:
-        text = "a number of cores such as";
-        break;
-    case KIND_SIGNAL:
-        text = "a signal such as";
-        break;
-    case KIND_DECIMAL:
-        text = "a number such as";
-        break;
-    case KIND_RATE:
-        text = "a rate such as";
-        break;
-    case KIND_CRON:
-        text = "a cron schedule such as";
-        break;
-    case KIND_NUMBERS:
-        text = "a list of numbers such as";
-        break;
-    case KIND_TEXTS:
-        text = "a list of texts such as";
-        break;
     case KIND_WORD:
     case KIND_CHOICE:
         return expected_words(key, buffer, size);
@@ -159,9 +120,11 @@ const char *value_expected(const struct key *key, char *buffer, size_t size)
         return "a map of keys";
     case KIND_LIST:
         return "a list";
+    default:
+        assert((size_t)key->kind < ARRAY_LEN(introductions) && introductions[key->kind]);
+        snprintf(buffer, size, "%s %s", introductions[key->kind], key->detail);
+        return buffer;
     }
-    snprintf(buffer, size, "%s %s", text, key->detail);
-    return buffer;
 }
 
 static bool unexpected(const struct key *key, const struct node *node, struct complaint *complaint)
