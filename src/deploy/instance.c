@@ -584,7 +584,8 @@ void instance_free(struct instance *instance)
 }
 
 /* What the keeper's table says of its process, and what that means in each state of the record. */
-void instance_resume(struct instance *instance)
+/* What became of its process meanwhile. True: it runs. */
+static bool resume_unit(struct instance *instance)
 {
     struct unit *unit = &instance->unit;
     bool is_running = unit->is_reported && unit->state == UNIT_RUNNING;
@@ -600,22 +601,38 @@ void instance_resume(struct instance *instance)
         unit->state = UNIT_EXITED;
         forget_unit(instance);
     }
+    return is_running;
+}
+
+static void resume_from_the_start(struct instance *instance)
+{
+    instance->state = INSTANCE_WAITING;
+    instance_write(instance);
+    timer_in(instance, 0);
+}
+
+static void resume_started(struct instance *instance, bool is_running)
+{
+    if (instance->unit.id == 0)
+        resume_from_the_start(instance);
+    else if (!is_running)
+        do_crash(instance);
+    else if (instance->state == INSTANCE_STARTING)
+        do_check(instance);
+    else
+        probe_start(instance, true);
+}
+
+void instance_resume(struct instance *instance)
+{
+    bool is_running = resume_unit(instance);
+
     switch (instance->state) {
     case INSTANCE_STARTING:
     case INSTANCE_PROVEN:
     case INSTANCE_READY:
     case INSTANCE_UNHEALTHY:
-        if (unit->id == 0) {
-            instance->state = INSTANCE_WAITING;
-            instance_write(instance);
-            timer_in(instance, 0);
-        } else if (!is_running) {
-            do_crash(instance);
-        } else if (instance->state == INSTANCE_STARTING) {
-            do_check(instance);
-        } else {
-            probe_start(instance, true);
-        }
+        resume_started(instance, is_running);
         break;
     case INSTANCE_RESTARTING:
         if (is_running)
@@ -625,10 +642,8 @@ void instance_resume(struct instance *instance)
         break;
     case INSTANCE_CRASH_LOOP:
         if (instance->app->platform->is_first_life) {
-            instance->state = INSTANCE_WAITING;
             restart_reset(&instance->restart);
-            instance_write(instance);
-            timer_in(instance, 0);
+            resume_from_the_start(instance);
         }
         break;
     case INSTANCE_WAITING:
