@@ -242,6 +242,39 @@ struct keeper_drop {
     struct keeper_header header;
 };
 
+/* The struct of a message that the keeper sends; SIZE_MAX for types that it does not. */
+static inline size_t keeper_message_size(uint32_t type)
+{
+    switch (type) {
+    case KEEPER_HELLO:
+        return sizeof(struct keeper_hello);
+    case KEEPER_PEER:
+        return sizeof(struct keeper_peer);
+    case KEEPER_QUIT:
+        return sizeof(struct keeper_quit);
+    case KEEPER_ROLE:
+        return sizeof(struct keeper_role_state);
+    case KEEPER_COUNTERS:
+        return sizeof(struct keeper_counters);
+    case KEEPER_HELD:
+        return sizeof(struct keeper_held);
+    case KEEPER_UNIT:
+        return sizeof(struct keeper_unit);
+    case KEEPER_TABLE_END:
+        return sizeof(struct keeper_table_end);
+    case KEEPER_REPLY:
+        return sizeof(struct keeper_reply);
+    case KEEPER_LISTENER:
+        return sizeof(struct keeper_listener);
+    case KEEPER_ACCESS:
+        return sizeof(struct keeper_access);
+    case KEEPER_STREAM:
+        return sizeof(struct keeper_stream);
+    default:
+        return SIZE_MAX;
+    }
+}
+
 /* Walk the string region of a message. Returns the next string and moves *cursor behind it; NULL
  * when no complete string is left. Start with *cursor = sizeof of the message's struct. */
 static inline const char *keeper_next_string(const void *message, size_t len, size_t *cursor)

@@ -330,35 +330,13 @@ static void on_peer(struct control *control, const struct keeper_peer *message, 
         logs_connect(&control->logs, &fds[0]);
 }
 
-static size_t fixed_size(uint32_t type)
-{
-    switch (type) {
-    case KEEPER_HELLO:
-        return sizeof(struct keeper_hello);
-    case KEEPER_PEER:
-        return sizeof(struct keeper_peer);
-    case KEEPER_QUIT:
-        return sizeof(struct keeper_quit);
-    case KEEPER_ROLE:
-        return sizeof(struct keeper_role_state);
-    case KEEPER_COUNTERS:
-        return sizeof(struct keeper_counters);
-    case KEEPER_UNIT:
-        return sizeof(struct keeper_unit);
-    case KEEPER_REPLY:
-        return sizeof(struct keeper_reply);
-    default:
-        return sizeof(struct keeper_header);
-    }
-}
-
 static void on_message(struct channel *channel, const void *message, size_t len, int *fds,
                        size_t fd_count)
 {
     struct keeper_link *link = container_of(channel, struct keeper_link, channel);
     struct control *control = link->control;
     const struct keeper_header *header = message;
-    size_t cursor = len >= sizeof(*header) ? fixed_size(header->type) : SIZE_MAX;
+    size_t cursor = len >= sizeof(*header) ? keeper_message_size(header->type) : SIZE_MAX;
 
     if (len < cursor || (!control->platform && header->type != KEEPER_HELLO)) {
         log_error("a message of the keeper has no sense here");

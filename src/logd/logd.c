@@ -286,24 +286,6 @@ static void table_end_message(struct logd *logd)
     (void)!channel_post(&logd->keeper, &ready, sizeof ready, NULL, 0);
 }
 
-static size_t message_size(uint32_t type)
-{
-    switch (type) {
-    case KEEPER_HELLO:
-        return sizeof(struct keeper_hello);
-    case KEEPER_PEER:
-        return sizeof(struct keeper_peer);
-    case KEEPER_QUIT:
-        return sizeof(struct keeper_quit);
-    case KEEPER_STREAM:
-        return sizeof(struct keeper_stream);
-    case KEEPER_TABLE_END:
-        return sizeof(struct keeper_table_end);
-    default:
-        return SIZE_MAX;
-    }
-}
-
 static void on_keeper_message(struct channel *channel, const void *message, size_t len, int *fds,
                               size_t fd_count)
 {
@@ -315,7 +297,7 @@ static void on_keeper_message(struct channel *channel, const void *message, size
         return;
     memcpy(&header, message, sizeof header);
     wants_fd = header.type == KEEPER_PEER || header.type == KEEPER_STREAM;
-    if (len < message_size(header.type) || fd_count != (wants_fd ? 1 : 0)) {
+    if (len < keeper_message_size(header.type) || fd_count != (wants_fd ? 1 : 0)) {
         log_warning("the keeper sent a message that is not understood (%u)", header.type);
         return;
     }
