@@ -131,6 +131,16 @@ static void status_database(struct command *command, const struct json *database
 }
 
 /* The deploy that goes on, or how the last one failed. */
+/* The end of a line that says a state. */
+static void end_with_reason(const char *reason, const struct terminal *terminal, struct buf *text)
+{
+    if (reason && reason[0]) {
+        buf_append_text(text, ": ");
+        terminal_append(text, terminal, slice_from(reason), false);
+    }
+    buf_append_byte(text, '\n');
+}
+
 static void status_deploy(struct command *command, const struct json *app,
                           const struct terminal *terminal, struct buf *text)
 {
@@ -146,11 +156,7 @@ static void status_deploy(struct command *command, const struct json *app,
                (long long)json_get_integer(deploy, "deploy", 0), release ? " of " : "",
                release ? release : "", colour_on(terminal, colour_of_state(state)), state,
                colour_off(terminal));
-    if (reason && reason[0]) {
-        buf_append_text(text, ": ");
-        terminal_append(text, terminal, slice_from(reason), false);
-    }
-    buf_append_byte(text, '\n');
+    end_with_reason(reason, terminal, text);
 }
 
 static void status_app(struct command *command, const struct json *app,
@@ -166,11 +172,7 @@ static void status_app(struct command *command, const struct json *app,
                json_get_text(app, "app", "?"), colour_off(terminal), release ? "  " : "",
                release ? release : "", colour_on(terminal, colour_of_state(state)), state,
                colour_off(terminal));
-    if (reason && reason[0]) {
-        buf_append_text(text, ": ");
-        terminal_append(text, terminal, slice_from(reason), false);
-    }
-    buf_append_byte(text, '\n');
+    end_with_reason(reason, terminal, text);
     status_deploy(command, app, terminal, text);
     table_init(&table, command->arena, headers, ARRAY_LEN(headers));
     table.indent = 2;

@@ -108,20 +108,26 @@ static struct address loopback(unsigned port)
     return address;
 }
 
+/* There was no connection. */
+static void report_failure(struct prober *prober, const struct error *err)
+{
+    char text[PROBE_TEXT_SIZE];
+
+    if (strstr(err->text, "refused"))
+        (void)snprintf(text, sizeof(text), "connection refused on 127.0.0.1:%u",
+                       prober->probe->port);
+    else
+        (void)snprintf(text, sizeof(text), "%.400s", err->text);
+    report(prober, false, text);
+}
+
 static void tcp_begin(struct prober *prober)
 {
     struct address address = loopback(prober->probe->port);
     struct error err = {0};
 
     if (socket_connect(&address, &prober->io.fd, &err) != 0) {
-        char text[PROBE_TEXT_SIZE];
-
-        if (strstr(err.text, "refused"))
-            (void)snprintf(text, sizeof(text), "connection refused on 127.0.0.1:%u",
-                           prober->probe->port);
-        else
-            (void)snprintf(text, sizeof(text), "%.400s", err.text);
-        report(prober, false, text);
+        report_failure(prober, &err);
         return;
     }
     prober->io.on_event = on_tcp_event;
@@ -221,13 +227,7 @@ static void http_begin(struct prober *prober)
     if (http_client_start(loop_of(prober), &request, &prober->handler, &prober->client, &err) == 0)
         return;
     prober->client = NULL;
-    char text[PROBE_TEXT_SIZE];
-    if (strstr(err.text, "refused"))
-        (void)snprintf(text, sizeof(text), "connection refused on 127.0.0.1:%u",
-                       prober->probe->port);
-    else
-        (void)snprintf(text, sizeof(text), "%.400s", err.text);
-    report(prober, false, text);
+    report_failure(prober, &err);
 }
 
 /* ---- databases */
