@@ -13,6 +13,7 @@
 #define RECONNECT_US  (200u * 1000u)
 #define GONE_AFTER_US (30u * 1000000u)
 #define OVERLAP_US    (2u * 1000000u)
+#define DRIFT_US      (100u * 1000u) /* logd keeps the time of a line over its crash to 50 ms */
 #define SEEN_RECORDS  16384u
 #define LINES_DEFAULT 100u
 #define LINES_MAX     1000000u
@@ -61,7 +62,8 @@ static bool seen_take(struct follow *follow, uint64_t time_us, uint64_t hash)
         /* Backwards from the newest: repeats are at the end. */
         size_t at = (follow->seen_next + SEEN_RECORDS - 1 - i) % SEEN_RECORDS;
         struct seen *seen = &follow->seen[at];
-        if (seen->time_us == time_us && seen->hash == hash && !seen->is_met) {
+        uint64_t drift_us = MAX(seen->time_us, time_us) - MIN(seen->time_us, time_us);
+        if (drift_us <= DRIFT_US && seen->hash == hash && !seen->is_met) {
             seen->is_met = true;
             return true;
         }
@@ -173,6 +175,19 @@ static void print_record(struct follow *follow, struct arena *arena, const struc
     buf_append_byte(&follow->out, '\n');
 }
 
+/* All of a record but its time. */
+static uint64_t record_hash(const struct json *record)
+{
+    uint64_t hash = 0;
+    json_each (member, record) {
+        if (slice_eq(member->key, SLICE("time")))
+            continue;
+        hash = hash_fast(member->key.ptr, member->key.len, hash);
+        hash = hash_fast(member->string.ptr, member->string.len, hash + member->boolean);
+    }
+    return hash;
+}
+
 static void take_line(struct follow *follow, struct slice line)
 {
     CLEANUP(arena_freep) struct arena *arena = arena_new(4 * LINE_LIMIT);
@@ -188,7 +203,7 @@ static void take_line(struct follow *follow, struct slice line)
     }
     if (follow->selection->is_followed &&
         clock_parse(json_get_text(record, "time", ""), &time_us) == 0) {
-        uint64_t hash = hash_fast(line.ptr, line.len, 0);
+        uint64_t hash = record_hash(record);
         if (follow->is_resumed && time_us <= follow->resumed_us && seen_take(follow, time_us, hash))
             return;
         seen_put(follow, time_us, hash);
