@@ -3,7 +3,8 @@
 BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libyaml-dev libzstd-dev libbrotli-dev
     zlib1g-dev libarchive-dev libpq-dev"
 STACK_PACKAGES="postgresql postgresql-client redis-server git python3 python3-venv util-linux"
-TEST_PACKAGES="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-pytest valgrind
+TEST_PACKAGES="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-pytest python3-pytest-xdist
+    python3-jsonschema python3-yaml valgrind
     systemd iproute2 procps man-db mount bash zsh curl"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
