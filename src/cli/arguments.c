@@ -79,6 +79,13 @@ static int unknown_option(const struct command *command, struct slice name, stru
                 : error_hint(err, "'slipway help %s' lists its options", verb);
 }
 
+static int explained(const struct command *command, struct error *err)
+{
+    return command->verb
+               ? error_hint(err, "'slipway help %s' lists its options", command->verb->name)
+               : error_hint(err, "'slipway help' lists the commands");
+}
+
 static const char **option_slot(struct command *command, const struct operation_option *option)
 {
     return &command->options[option - operation_options];
@@ -90,15 +97,25 @@ static int take_value(struct command *command, const struct operation_option *op
                       struct error *err)
 {
     if (!option->value) {
-        if (attached)
-            return error_set(err, ERR_USAGE, "'--%s' takes no value", option->long_name);
+        if (attached) {
+            error_set(err, ERR_USAGE, "'--%s' takes no value", option->long_name);
+            return explained(command, err);
+        }
         *option_slot(command, option) = "";
         return 0;
     }
-    if (!attached && *index + 1 >= argc)
-        return error_set(err, ERR_USAGE, "'--%s' needs a value: %s", option->long_name,
-                         option->value);
-    *option_slot(command, option) = attached ? attached : argv[++*index];
+    if (!attached && *index + 1 >= argc) {
+        error_set(err, ERR_USAGE, "'--%s' needs a value: %s", option->long_name, option->value);
+        return explained(command, err);
+    }
+    const char *value = attached ? attached : argv[++*index];
+    const char *earlier = *option_slot(command, option);
+    if (earlier && strcmp(earlier, value) != 0) {
+        error_set(err, ERR_USAGE, "'--%s' is given twice, as '%s' and '%s'", option->long_name,
+                  earlier, value);
+        return error_hint(err, "give it once");
+    }
+    *option_slot(command, option) = value;
     return 0;
 }
 
@@ -204,9 +221,11 @@ int command_number(const struct command *command, const char *long_name, uint64_
 {
     const char *text = command_option(command, long_name);
     uint64_t value = fallback;
-    if (text && (slice_to_u64(slice_from(text), &value) < 0 || value > most))
-        return error_set(err, ERR_USAGE, "'--%s %s' is not a number from 0 to %llu", long_name,
-                         text, (unsigned long long)most);
+    if (text && (slice_to_u64(slice_from(text), &value) < 0 || value > most)) {
+        error_set(err, ERR_USAGE, "'--%s %s' is not a number from 0 to %llu", long_name, text,
+                  (unsigned long long)most);
+        return error_hint(err, "'slipway help %s' explains it", command->verb->name);
+    }
     *ret_value = value;
     return 0;
 }

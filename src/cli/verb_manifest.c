@@ -17,9 +17,11 @@ static int directory_check(const char *directory, struct error *err)
 {
     if (file_is_directory(directory))
         return 0;
-    return file_exists(directory)
-               ? error_set(err, ERR_INVALID, "'%s' is not a folder", directory)
-               : error_set(err, ERR_NOT_FOUND, "there is no folder '%s'", directory);
+    int r = file_exists(directory)
+                ? error_set(err, ERR_INVALID, "'%s' is not a folder", directory)
+                : error_set(err, ERR_NOT_FOUND, "there is no folder '%s'", directory);
+    error_hint(err, "name the folder of the application, the one with slipway.yaml");
+    return r;
 }
 
 /* "slipway.yaml:3:9: unknown key 'instnaces'; did you mean 'instances'?" */

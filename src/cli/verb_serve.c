@@ -36,11 +36,14 @@ static int serve_options(struct command *command, struct cli_serve *ret_serve, s
                            KEEPER_EDGES_MAX, &edges, err);
     if (r < 0)
         return r;
-    if (edges == 0)
-        return error_set(err, ERR_USAGE, "'--edges 0': at least one process must serve");
-    if (level && log_level_from_name(level, &serve.log_level) < 0)
-        return error_set(err, ERR_USAGE, "'--log-level %s' is not error, warning, info or debug",
-                         level);
+    if (edges == 0) {
+        error_set(err, ERR_USAGE, "'--edges 0': at least one process must serve");
+        return error_hint(err, "leave it out for one a processor core");
+    }
+    if (level && log_level_from_name(level, &serve.log_level) < 0) {
+        error_set(err, ERR_USAGE, "'--log-level %s' is not error, warning, info or debug", level);
+        return error_hint(err, "leave it out for info");
+    }
     if (address_parse(serve.http, &address, err) < 0) {
         error_set(err, ERR_USAGE, "'--http %s' is not an address", serve.http);
         return error_hint(err, "like 127.0.0.1:8080, [::1]:8080 or *:80");

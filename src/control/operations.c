@@ -447,9 +447,10 @@ static int check_service(const struct release *release, const char *service, str
 {
     const struct manifest_service *found = manifest_service_find(release->manifest, service);
 
-    if (!found)
-        return error_set(err, ERR_NOT_FOUND, "there is no service '%s' in the live release",
-                         service);
+    if (!found) {
+        error_set(err, ERR_NOT_FOUND, "there is no service '%s' in the live release", service);
+        return error_hint(err, "`slipway status` lists the services");
+    }
     if (found->type == SERVICE_STATIC)
         return error_set(err, ERR_INVALID, "service '%s' is a static site and has no instances",
                          service);
@@ -518,9 +519,10 @@ int control_cancel(struct control *control, const char *name, const struct contr
         if (!chosen && !machine_is_final(deploy->state))
             chosen = deploy;
     }
-    if (!chosen)
-        return error_set(err, ERR_NOT_FOUND, "app '%s' has no deploy that could be cancelled",
-                         name);
+    if (!chosen) {
+        error_set(err, ERR_NOT_FOUND, "app '%s' has no deploy that could be cancelled", name);
+        return error_hint(err, "`slipway releases %s` tells how the last one ended", name);
+    }
     if (chosen->kind == DEPLOY_KIND_REMOVE && chosen->state >= DEPLOY_STOPPING)
         return error_set(err, ERR_CONFLICT,
                          "a removal that has begun is not cancelled; see "

@@ -206,8 +206,9 @@ static int state_open(struct keeper *keeper, struct error *err)
     if (path[0] != '/')
         return error_set(err, ERR_INVALID, "the state folder '%s' is not an absolute path", path);
     code = directory_make(path, 0755, err);
-    if (code == 0)
-        code = ancestors_check(keeper, err);
+    if (code < 0)
+        return error_hint(err, "choose a folder that this user may write to, with --state DIR");
+    code = ancestors_check(keeper, err);
     if (code == 0)
         code = lock_take(keeper, err);
     if (code < 0)
@@ -267,13 +268,11 @@ static int listener_open(struct keeper *keeper, const char *text, struct error *
 
     if (code == 0)
         code = socket_listen(&address, LISTEN_BACKLOG, &fd, err);
-    if (code < 0) {
-        error_wrap(err, "unable to listen on '%s'", text);
+    if (code < 0)
         return error_hint(
             err,
             "is another server on that port? Choose one with --http ADDR:PORT; ports below 1024 "
-            "need root");
-    }
+            "need root, and the address must be one of this machine");
     keeper->listeners[keeper->listener_count++] = fd;
     if (getsockname(fd, (struct sockaddr *)&storage, &len) < 0 || len > sizeof bound.un)
         return error_errno(err, errno, "unable to see the address of a listener");

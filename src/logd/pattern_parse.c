@@ -35,8 +35,10 @@ static int parse_either(struct parser *parser, uint16_t *ret_node);
 
 static int fail(struct parser *parser, const char *what)
 {
-    return error_set(parser->err, ERR_INVALID, "unable to read the expression at character %zu: %s",
-                     parser->at + 1, what);
+    error_set(parser->err, ERR_INVALID, "unable to read the expression at character %zu: %s",
+              parser->at + 1, what);
+    error_hint(parser->err, "a backslash before a character makes it mean itself, as in \\(");
+    return ERR_INVALID;
 }
 
 static int too_large(struct parser *parser)
