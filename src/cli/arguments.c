@@ -224,7 +224,8 @@ int command_number(const struct command *command, const char *long_name, uint64_
     if (text && (slice_to_u64(slice_from(text), &value) < 0 || value > most)) {
         error_set(err, ERR_USAGE, "'--%s %s' is not a number from 0 to %llu", long_name, text,
                   (unsigned long long)most);
-        return error_hint(err, "'slipway help %s' explains it", command->verb->name);
+        error_hint(err, "'slipway help %s' explains it", command->verb->name);
+        return ERR_USAGE;
     }
     *ret_value = value;
     return 0;

@@ -7,8 +7,8 @@
 static void releases_table(struct command *command, const struct json *answer, uint64_t most,
                            struct buf *text)
 {
-    static const char *const headers[] = {">RELEASE", "STATE",  "CREATED", ">TOOK",
-                                          "KIND",     "COMMIT", "WHO",     "REASON"};
+    static const char *const headers[] = {">RELEASE", "STATE", "CREATED", ">TOOK", "KIND",
+                                          "COMMIT",   "KEPT",  "WHO",     "REASON"};
     struct terminal terminal = terminal_of(STDOUT_FILENO);
     struct table table;
     table_init(&table, command->arena, headers, ARRAY_LEN(headers));
@@ -30,6 +30,7 @@ static void releases_table(struct command *command, const struct json *answer, u
                  ? arena_printf(command->arena, "%.7s%s", commit, is_dirty ? "+" : "")
                  : NULL,
              COLOUR_NONE},
+            {json_get_boolean(release, "is_kept", false) ? "yes" : "no", COLOUR_NONE},
             {json_get_text(release, "who", NULL), COLOUR_NONE},
             {json_get_text(release, "reason", NULL), COLOUR_NONE},
         };

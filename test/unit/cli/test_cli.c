@@ -221,6 +221,7 @@ static void listings_are_tables_or_json(void **state)
     assert_contains(fixture->out, "v3");
     assert_contains(fixture->out, "0123456+");
     assert_contains(fixture->out, "8.3s");
+    assert_contains(fixture->out, "KEPT");
     run(fixture, "releases shop -n 1");
     assert_null(strstr(fixture->out, "v2"));
     run(fixture, "releases shop --json");
