@@ -198,6 +198,8 @@ static void set_base(struct maker *maker, const struct app *app,
 
     set(maker, "PATH", settings->unit_path);
     set(maker, "LANG", "C.UTF-8");
+    /* Python keeps back what it prints into a pipe: the last lines before a crash would be lost. */
+    set(maker, "PYTHONUNBUFFERED", "1");
     set(maker, "HOME", names_path(path, "%s/apps/%s/home", settings->state_directory, app->name));
     if (extra->is_build) {
         set(maker, "CI", "true");

@@ -140,3 +140,18 @@ def test_a_second_platform_on_one_state_folder_is_refused(platform):
     done = platform.cli("serve", "--http", "127.0.0.1:0", check=False, timeout=20)
     assert done.returncode != 0
     assert "slipway:" in done.stderr
+
+
+def test_a_procfile_alone_deploys_and_python_output_is_not_kept_back(platform):
+    folder = platform.folder("snake", {
+        "Procfile": "web: python3 app.py\n",
+        "app.py": "import http.server, os\n"
+                  "class Answer(http.server.BaseHTTPRequestHandler):\n"
+                  "    def do_GET(self):\n"
+                  "        print('asked for', self.path)\n"
+                  "        self.send_response(204)\n"
+                  "        self.end_headers()\n"
+                  "http.server.HTTPServer(('127.0.0.1', int(os.environ['PORT'])), Answer).serve_forever()\n"})
+    platform.deploy(folder)
+    assert platform.get("/here")[0] == 204
+    wait_for(lambda: "asked for /here" in {entry["line"] for entry in platform.log_lines("snake")}, 10, "its line is there")
