@@ -70,12 +70,12 @@ static void literal_find(struct pattern *pattern)
     const struct pattern_program *program = &pattern->program;
 
     for (size_t i = 0; i + 1 < program->step_count; i++) {
-        const struct pattern_set *set = &program->sets[program->steps[i].x];
         unsigned byte = 0, members = 0;
         if (program->steps[i].operation != PATTERN_BYTE) {
             pattern->literal_len = 0;
             return;
         }
+        const struct pattern_set *set = &program->sets[program->steps[i].x];
         for (unsigned candidate = 0; candidate < 256; candidate++)
             if (pattern_set_has(set, candidate)) {
                 byte = candidate;

@@ -160,6 +160,16 @@ static void make_expression(unsigned *seed, char *to, size_t size)
 }
 
 /* The C library's matcher is slow but well known: on small inputs both must agree. */
+static void a_long_literal_may_be_followed_by_a_choice(void **state)
+{
+    char line[301] = "";
+
+    (void)state;
+    memset(line, 'a', 300);
+    assert_found("a{300}b?", line); /* the choice goes on at a step beyond the number of sets */
+    assert_absent("a{300}b", line);
+}
+
 static void results_agree_with_the_c_library(void **state)
 {
     unsigned seed = 4711, compared = 0;
@@ -195,6 +205,7 @@ int main(void)
         cmocka_unit_test(mistakes_are_told_with_their_place),
         cmocka_unit_test(what_unfolds_too_far_is_refused),
         cmocka_unit_test(hostile_patterns_end_in_bounded_time),
+        cmocka_unit_test(a_long_literal_may_be_followed_by_a_choice),
         cmocka_unit_test(results_agree_with_the_c_library),
     };
 
