@@ -22,9 +22,11 @@
 #include "os/users.h"
 
 /* One that lived this long did not die of its start. */
-#define STEADY_US         (10u * 1000000u)
-#define BACKOFF_FIRST_US  10000u
-#define BACKOFF_LAST_US   (5u * 1000000u)
+#define STEADY_US        (10u * 1000000u)
+#define BACKOFF_FIRST_US 10000u
+/* A role that is killed again and again must still be back within 200 ms; one that cannot start
+ * costs seven attempts a second. */
+#define BACKOFF_LAST_US   (140u * 1000u)
 #define ROLE_OOM_SCORE    (-500)
 #define MESSAGE_MAX       (32u * 1024u)
 #define ACCESS_PIPE_BYTES (1024 * 1024)
