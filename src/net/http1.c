@@ -429,7 +429,10 @@ static enum http1_result read_framing(const struct cursor *cursor, struct http1_
         }
         head->body = HTTP1_BODY_CHUNKED;
     } else if (meaning->length) {
-        if (slice_to_u64(meaning->length->value, &head->content_length) != 0)
+        /* Beyond 63 bits it is a number to us and a negative one to a peer that counts with a sign.
+         */
+        if (slice_to_u64(meaning->length->value, &head->content_length) != 0 ||
+            head->content_length > INT64_MAX)
             return fault(cursor, "Content-Length is not a number");
         head->is_length_given = true;
         head->body = HTTP1_BODY_LENGTH;
