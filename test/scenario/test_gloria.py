@@ -36,6 +36,14 @@ def test_the_whole_stack(platform):
     platform.deploy(folder, timeout=300)
     assert [m["body"] for m in json.loads(platform.get("/api/v1/messages")[1])["messages"]] == ["hello"]
 
+    platform.cli("remove", "gloria", "--yes")
+    assert not [line for _, line in platform.processes() if "postgres" in line or "redis" in line]
+    (item,) = platform.json("trash")["trash"]
+    platform.cli("trash", "restore", item["id"])
+    wait_for(lambda: platform.get("/health/database")[0] == 200, 60, "the app is back from the trash")
+    messages = json.loads(platform.get("/api/v1/messages")[1])["messages"]
+    assert [message["body"] for message in messages] == ["hello"], "its data came back with it"
+
     plain = platform.cli("status").stdout + platform.cli("releases", "gloria").stdout + platform.log_text(10_000_000)
     secret = platform.cli("logs", "gloria", "-n", "10000").stdout
     for process, line in platform.processes():

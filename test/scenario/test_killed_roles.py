@@ -92,7 +92,7 @@ def test_a_killed_edge_is_back_within_200_ms(platform_with_one_edge):
         assert platform.get("/")[:2] == (200, b"hello\n")
         waits.append(round((time.monotonic() - began) * 1000))
         time.sleep(0.3)
-    assert statistics.median(waits) <= 200, waits
+    assert statistics.median(waits) <= 200 and max(waits) <= 1000, waits
 
 
 def test_a_killed_edge_fails_only_its_own_requests(platform):
