@@ -12,9 +12,13 @@
  *   keeper → control        ROLE for each role and on each change, COUNTERS, HELD, UNIT for each
  * running or unforgotten unit, then TABLE_END; later UNIT on every change, REPLY to each request
  *   keeper → edge           LISTENER …, COUNTERS (its own slab), HELD ("snapshot"), ACCESS (write
- * end of its access pipe), TABLE_END keeper → logd           STREAM for each open output pipe,
- * TABLE_END; later STREAM as units start role → keeper           READY once it serves; control:
- * SPAWN STOP FORGET MAKE_DIRECTORY HOLD DROP; logd: STREAM_DONE
+ * end of its access pipe), TABLE_END
+ *   keeper → signer         HELD ("keys"), TABLE_END
+ *   keeper → logd           STREAM for each open output pipe, TABLE_END; later STREAM as units
+ * start role → keeper           READY once it serves; control: SPAWN STOP FORGET MAKE_DIRECTORY
+ * HOLD DROP UPGRADE; logd: STREAM_DONE
+ *
+ * PEER pairs: control with each edge, with logd and with the signer; each edge with the signer.
  */
 #ifndef BASE_KEEPER_PROTOCOL_H
 #define BASE_KEEPER_PROTOCOL_H
@@ -41,6 +45,7 @@ enum keeper_role {
     KEEPER_ROLE_CONTROL,
     KEEPER_ROLE_EDGE,
     KEEPER_ROLE_LOGD,
+    KEEPER_ROLE_SIGNER, /* holds the private keys of the certificates; signs for the edges */
     KEEPER_ROLE_COUNT
 };
 
@@ -65,6 +70,7 @@ enum keeper_message_type {
     KEEPER_HOLD,
     KEEPER_DROP,
     KEEPER_STREAM_DONE,
+    KEEPER_UPGRADE,
 };
 
 struct keeper_header {
@@ -74,7 +80,9 @@ struct keeper_header {
 
 enum { KEEPER_FLAG_ROOT = 1, /* the platform runs as root: uids switch, cgroups apply */ };
 
-/* strings: state directory */
+/* strings: state directory, address of the first plain listener ("0.0.0.0:80", "unix:/…"), address
+ * of the first TLS listener ("" when there is none), version text of the keeper's binary, version
+ * text of the binary that `downgrade` returns to ("" when there is none) */
 struct keeper_hello {
     struct keeper_header header;
     uint32_t protocol_version;
@@ -85,7 +93,8 @@ struct keeper_hello {
     uint32_t unit_uid_first,
         unit_uid_count; /* root mode: what SPAWN may ask for; uid i has gid i and a passwd entry */
     uint32_t control_uid, edge_uid, log_uid; /* root mode */
-    uint32_t http_port;                      /* of the first listener, host order */
+    uint32_t http_port;                      /* of the first plain listener, host order */
+    uint32_t https_port;                     /* of the first TLS listener; 0: none */
 };
 
 /* fd: this side's end of a fresh channel to that role. A second one for the same role replaces the
@@ -147,10 +156,12 @@ struct keeper_reply {
     int32_t code; /* 0 or an enum error_code */
 };
 
+enum keeper_listener_kind { KEEPER_LISTENER_HTTP, KEEPER_LISTENER_HTTPS };
+
 /* fd: listening, non-blocking, shared by all edges */
 struct keeper_listener {
     struct keeper_header header;
-    uint32_t kind; /* 0: plain HTTP */
+    uint32_t kind;
 };
 
 /* fd: write end, non-blocking, of this edge's access pipe; see peer_protocol.h for what goes in */
@@ -232,13 +243,24 @@ struct keeper_make_directory {
 };
 
 /* fd; strings: name. Keep the descriptor (replacing one of that name) and hand it to whoever needs
- * it: "snapshot" goes to edges and control, all others to control. */
+ * it: "snapshot" goes to edges and control, "keys" (net/keyset.h) to signer and control, all others
+ * to control. */
 struct keeper_hold {
     struct keeper_header header;
 };
 
 /* strings: name */
 struct keeper_drop {
+    struct keeper_header header;
+};
+
+/* strings: path of a binary ("": back to the one before). The keeper opens it, checks that nobody
+ * but its own user could have written it, tries it (it must read the keeper's state and say so),
+ * executes it in its own place with every pid and descriptor kept, and then replaces the roles one
+ * after another. The REPLY comes before the execution: 0 when it is about to happen. When a role of
+ * the new binary does not become healthy, the keeper returns to the old one by itself; each control
+ * that starts learns from HELLO which binary runs. */
+struct keeper_upgrade {
     struct keeper_header header;
 };
 

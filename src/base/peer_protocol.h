@@ -1,5 +1,5 @@
-/* peer_protocol.h - the messages between control and the edges, control and logd, and the format of
- * the access pipe.
+/* peer_protocol.h - the messages between control and the edges, control and logd, control and the
+ * signer, the edges and the signer; and the format of the access pipe.
  *
  * The channels come from the keeper (KEEPER_PEER). When either end restarts both get a fresh one;
  * nothing is remembered across: control publishes the present snapshot again, edges acknowledge
@@ -19,6 +19,50 @@ enum peer_message_type {
     PEER_LOG_QUERY,  /* control → logd; fd: write end of a pipe for the answer */
     PEER_LOG_REMOVE, /* control → logd: forget an app's records; strings: app */
     PEER_LOG_STATS,  /* logd → control, every 5 s */
+    PEER_KEYS,       /* control → signer; fd: sealed memfd, net/keyset.h; replaces all keys */
+    PEER_KEYS_ACK,   /* signer → control: the keys of this version are in use */
+    PEER_SIGN,       /* edge → signer */
+    PEER_SIGNED,     /* signer → edge: the answer, in the order of the requests */
+};
+
+#define PEER_KEY_ID_BYTES   32u   /* SHA-256 of the public key's SubjectPublicKeyInfo, DER */
+#define PEER_SIGN_BYTES_MAX 512u  /* what is signed: a digest, or an encoded RSA block */
+#define PEER_SIGNATURE_MAX  1024u /* RSA with 8192 bits */
+
+struct peer_keys {
+    uint32_t type, reserved;
+    uint64_t version; /* rises; control publishes a snapshot that needs new keys after the ACK */
+};
+
+struct peer_keys_ack {
+    uint32_t type;
+    uint32_t refused; /* keys of the set that could not be read; the log says which */
+    uint64_t version;
+};
+
+enum peer_sign_kind {
+    PEER_SIGN_ECDSA,     /* bytes: the digest; signature: DER */
+    PEER_SIGN_RSA_RAW,   /* bytes: as long as the modulus, padding in place (PSS); raw private
+                            operation */
+    PEER_SIGN_RSA_PKCS1, /* bytes: DigestInfo; PKCS #1 v1.5 padding is added */
+    PEER_SIGN_ED25519,   /* bytes: the message */
+};
+
+/* The bytes follow the struct. */
+struct peer_sign {
+    uint32_t type;
+    uint32_t kind;    /* enum peer_sign_kind */
+    uint64_t request; /* chosen by the edge */
+    uint8_t key_id[PEER_KEY_ID_BYTES];
+    uint32_t len, reserved;
+};
+
+/* The signature follows the struct. */
+struct peer_signed {
+    uint32_t type;
+    uint32_t is_refused; /* unknown key, or one of another kind */
+    uint64_t request;
+    uint32_t len, reserved;
 };
 
 struct peer_snapshot {
