@@ -23,6 +23,10 @@ enum peer_message_type {
     PEER_KEYS_ACK,   /* signer → control: the keys of this version are in use */
     PEER_SIGN,       /* edge → signer */
     PEER_SIGNED,     /* signer → edge: the answer, in the order of the requests */
+    PEER_CERTIFICATE_WANTED,  /* edge → control; strings: a host that is_on_demand and has no
+                                 certificate; the answer is a snapshot that has one, or
+                                 CERTIFICATE_REFUSED */
+    PEER_CERTIFICATE_REFUSED, /* control → edge; strings: the host: its handshakes fail now */
 };
 
 #define PEER_KEY_ID_BYTES   32u   /* SHA-256 of the public key's SubjectPublicKeyInfo, DER */
@@ -32,6 +36,10 @@ enum peer_message_type {
 struct peer_keys {
     uint32_t type, reserved;
     uint64_t version; /* rises; control publishes a snapshot that needs new keys after the ACK */
+};
+
+struct peer_certificate { /* WANTED and REFUSED */
+    uint32_t type, reserved;
 };
 
 struct peer_keys_ack {
