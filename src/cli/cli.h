@@ -15,6 +15,7 @@
 struct cli_serve {
     const char *state_directory; /* absolute; may not exist yet */
     const char *http;            /* "ADDR:PORT"; default "*:80" for root, "*:8080" else */
+    const char *https;           /* "ADDR:PORT"; NULL: none */
     unsigned edges;              /* at least 1; default: one a core, at most KEEPER_EDGES_MAX */
     enum log_level log_level;
 };

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "cli/cli_private.h"
 #include "config/source.h"
+#include "os/socket.h"
 #include <unistd.h>
 
 #define SEND_ATTEMPTS 4
@@ -107,6 +108,33 @@ static int deploy_begin(struct command *command, const struct manifest *manifest
     return r;
 }
 
+struct listening {
+    const char *host;   /* as it stands in a URL */
+    const char *suffix; /* ":8080"; "" for the scheme's own port */
+};
+
+/* A listener of the platform as a URL names it. This machine's loopback address for one that is on
+ * all: the person is on the machine, and its name may mean something else elsewhere. */
+static struct listening listening_at(struct command *command, const struct json *status,
+                                     const char *key, unsigned own_port)
+{
+    struct slice text = slice_from(json_get_text(status, key, ""));
+    struct address address;
+    struct listening listening = {"127.0.0.1", ""};
+    if (!text.len || address_parse(text.ptr, &address, NULL) < 0 || address_port(&address) == 0)
+        return listening;
+    if (address_port(&address) != own_port)
+        listening.suffix = arena_printf(command->arena, ":%u", address_port(&address));
+    bool is_any = address.any.sa_family == AF_INET
+                      ? address.in.sin_addr.s_addr == htonl(INADDR_ANY)
+                      : IN6_IS_ADDR_UNSPECIFIED(&address.in6.sin6_addr);
+    const char *colon = strrchr(text.ptr, ':');
+    if (!is_any)
+        listening.host =
+            arena_slice_text(command->arena, (struct slice){text.ptr, (size_t)(colon - text.ptr)});
+    return listening;
+}
+
 /* Where the app answers, for people who just saw it go live. */
 static void print_addresses(struct command *command, const struct manifest *manifest)
 {
@@ -115,12 +143,10 @@ static void print_addresses(struct command *command, const struct manifest *mani
     struct error err = {0};
     if (platform_call_json(command, &call, NULL, &status, &err) < 0)
         return;
-    int64_t port = json_get_integer(status, "http_port", 0);
-    const char *suffix =
-        port == 80 || port == 0 ? "" : arena_printf(command->arena, ":%lld", (long long)port);
+    struct listening http = listening_at(command, status, "http_address", 80);
     for (size_t i = 0; i < manifest->route_count; i++) {
         const struct manifest_route *route = &manifest->routes[i];
-        printf("  http://%s%s%s  %s\n", route->host[0] ? route->host : "127.0.0.1", suffix,
+        printf("  http://%s%s%s  %s\n", route->host[0] ? route->host : http.host, http.suffix,
                route->path, route->service);
     }
     fflush(stdout);

@@ -18,6 +18,43 @@
 
 /* ---- serve */
 
+/* Where TLS is served unless told: beside the plain address, so that a platform for this machine
+ * only stays one; port 0 (any) stays 0. NULL: nowhere, as for a socket in the file system. */
+static const char *https_default(struct command *command, const struct address *http)
+{
+    struct address https = *http;
+    unsigned port = address_port(http) == 0 ? 0 : geteuid() == 0 ? 443 : 8443;
+    char text[ADDRESS_TEXT_SIZE];
+    if (http->any.sa_family == AF_INET)
+        https.in.sin_port = htons((uint16_t)port);
+    else if (http->any.sa_family == AF_INET6)
+        https.in6.sin6_port = htons((uint16_t)port);
+    else
+        return NULL;
+    return arena_text(command->arena, address_format(&https, text));
+}
+
+static int https_option(struct command *command, const struct address *http, const char **ret_https,
+                        struct error *err)
+{
+    const char *https = command_option(command, "https");
+    struct address address;
+    if (!https) {
+        *ret_https = https_default(command, http);
+        return 0;
+    }
+    if (strcmp(https, "off") == 0) {
+        *ret_https = NULL;
+        return 0;
+    }
+    if (address_parse(https, &address, err) < 0) {
+        error_set(err, ERR_USAGE, "'--https %s' is not an address", https);
+        return error_hint(err, "like 127.0.0.1:8443, [::1]:8443, *:443 or off");
+    }
+    *ret_https = https;
+    return 0;
+}
+
 static int serve_options(struct command *command, struct cli_serve *ret_serve, struct error *err)
 {
     const char *level = command_option(command, "log-level"),
@@ -48,6 +85,9 @@ static int serve_options(struct command *command, struct cli_serve *ret_serve, s
         error_set(err, ERR_USAGE, "'--http %s' is not an address", serve.http);
         return error_hint(err, "like 127.0.0.1:8080, [::1]:8080 or *:80");
     }
+    r = https_option(command, &address, &serve.https, err);
+    if (r < 0)
+        return r;
     serve.edges = (unsigned)edges;
     *ret_serve = serve;
     return 0;
@@ -82,14 +122,19 @@ static void on_signal(int number UNUSED)
 /* The platform as a child in the same process group: Ctrl-C on the terminal reaches it, too. */
 static void NORETURN child_serve(struct command *command, pid_t parent)
 {
-    const char *http = command_option(command, "http"), *edges = command_option(command, "edges");
-    const char *argv[12] = {"slipway",     "serve",  "--state", command->state_directory,
+    const char *http = command_option(command, "http"), *edges = command_option(command, "edges"),
+               *https = command_option(command, "https");
+    const char *argv[14] = {"slipway",     "serve",  "--state", command->state_directory,
                             "--log-level", "warning"};
     size_t count = 6;
     sigset_t none;
     if (http) {
         argv[count++] = "--http";
         argv[count++] = http;
+    }
+    if (https) {
+        argv[count++] = "--https";
+        argv[count++] = https;
     }
     if (edges) {
         argv[count++] = "--edges";

@@ -122,7 +122,20 @@ static NORETURN void give_up(const struct error *err)
     _exit(error_exit_status(err->code));
 }
 
-void control_on_hello(struct control *control, const struct keeper_hello *hello)
+/* Strings that an older keeper does not send stay empty. */
+static void take_hello_strings(struct control *control, const struct keeper_hello *hello,
+                               size_t len)
+{
+    size_t cursor = sizeof(*hello);
+    const char *text = keeper_next_string(hello, len, &cursor); /* the state folder is known */
+
+    text = keeper_next_string(hello, len, &cursor);
+    (void)snprintf(control->http_address, sizeof(control->http_address), "%s", text ? text : "");
+    text = keeper_next_string(hello, len, &cursor);
+    (void)snprintf(control->https_address, sizeof(control->https_address), "%s", text ? text : "");
+}
+
+void control_on_hello(struct control *control, const struct keeper_hello *hello, size_t len)
 {
     const char *path = getenv("PATH");
     struct platform_settings settings = {
@@ -133,6 +146,7 @@ void control_on_hello(struct control *control, const struct keeper_hello *hello)
         .uid_first = hello->unit_uid_first,
         .uid_count = hello->unit_uid_count,
         .http_port = hello->http_port,
+        .https_port = hello->https_port,
         .unit_path =
             path && path[0] ? path : "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     };
@@ -143,6 +157,7 @@ void control_on_hello(struct control *control, const struct keeper_hello *hello)
                   hello->protocol_version, KEEPER_PROTOCOL_VERSION);
         give_up(&err);
     }
+    take_hello_strings(control, hello, len);
     if (control->platform)
         return;
     if (platform_new(control->loop, control->store, &control->port, &settings, &control->platform,

@@ -12,8 +12,9 @@
 #include "control/probe.h"
 #include "control/readiness.h"
 #include "deploy/platform.h"
+#include "os/socket.h"
 
-#define CONTROL_ROLES_MAX (KEEPER_EDGES_MAX + 3)
+#define CONTROL_ROLES_MAX (KEEPER_EDGES_MAX + 4)
 
 struct control_role_state {
     enum keeper_role role;
@@ -40,12 +41,13 @@ struct control {
     size_t role_count;
     struct loop_timer housekeeping;
     struct list followers; /* struct follower: subscriptions */
-    struct quit *quit;     /* NULL: it does not stop */
-    uint64_t compacted;    /* the revision of the last compaction */
+    char http_address[ADDRESS_TEXT_SIZE], https_address[ADDRESS_TEXT_SIZE]; /* ""; none */
+    struct quit *quit;  /* NULL: it does not stop */
+    uint64_t compacted; /* the revision of the last compaction */
 };
 
 /* control.c: what the link tells */
-void control_on_hello(struct control *control, const struct keeper_hello *hello);
+void control_on_hello(struct control *control, const struct keeper_hello *hello, size_t len);
 void control_on_role(struct control *control, const struct keeper_role_state *state);
 void control_on_table_end(struct control *control);
 

@@ -344,7 +344,7 @@ static void on_message(struct channel *channel, const void *message, size_t len,
     }
     switch (header->type) {
     case KEEPER_HELLO:
-        control_on_hello(control, message);
+        control_on_hello(control, message, len);
         break;
     case KEEPER_PEER:
         on_peer(control, message, fds, fd_count);

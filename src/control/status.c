@@ -9,10 +9,8 @@
 #include "os/proc.h"
 
 static const char *const role_names[] = {
-    [KEEPER_ROLE_KEEPER] = "keeper",
-    [KEEPER_ROLE_CONTROL] = "control",
-    [KEEPER_ROLE_EDGE] = "edge",
-    [KEEPER_ROLE_LOGD] = "logd",
+    [KEEPER_ROLE_KEEPER] = "keeper", [KEEPER_ROLE_CONTROL] = "control", [KEEPER_ROLE_EDGE] = "edge",
+    [KEEPER_ROLE_LOGD] = "logd",     [KEEPER_ROLE_SIGNER] = "signer",
 };
 
 static void write_roles(const struct control *control, struct json_writer *writer)
@@ -239,6 +237,9 @@ int control_status(struct control *control, const char *name, struct buf *ret_js
     json_write_text(&writer, "version", SLIPWAY_VERSION);
     json_write_text(&writer, "state_directory", control->state_directory);
     json_write_integer(&writer, "http_port", platform->settings.http_port);
+    json_write_integer(&writer, "https_port", platform->settings.https_port);
+    json_write_text(&writer, "http_address", control->http_address);
+    json_write_text(&writer, "https_address", control->https_address);
     write_roles(control, &writer);
     json_begin_array(&writer, "apps");
     list_each (node, &platform->apps)

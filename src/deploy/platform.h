@@ -80,10 +80,10 @@ struct platform_settings {
     const char *state_directory; /* absolute; copied */
     bool is_root;
     uint32_t own_uid, edge_uid;
-    uint32_t uid_first, uid_count; /* root mode: uids of apps */
-    unsigned http_port;
-    const char *notify_socket; /* NOTIFY_SOCKET for units; copied */
-    const char *unit_path;     /* PATH for units; copied */
+    uint32_t uid_first, uid_count;  /* root mode: uids of apps */
+    unsigned http_port, https_port; /* 0: no such listener */
+    const char *notify_socket;      /* NOTIFY_SOCKET for units; copied */
+    const char *unit_path;          /* PATH for units; copied */
 };
 
 struct platform {

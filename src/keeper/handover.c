@@ -11,6 +11,8 @@ static void handover_hello(struct role *role)
 {
     const struct keeper *keeper = role->keeper;
     const struct keeper_policy *policy = &keeper->policy;
+    const struct listener *http = listener_first(keeper, KEEPER_LISTENER_HTTP),
+                          *https = listener_first(keeper, KEEPER_LISTENER_HTTPS);
     struct keeper_hello message = {
         .header = {.type = KEEPER_HELLO},
         .protocol_version = KEEPER_PROTOCOL_VERSION,
@@ -24,11 +26,13 @@ static void handover_hello(struct role *role)
         .control_uid = policy->control_uid,
         .edge_uid = policy->edge_uid,
         .log_uid = keeper->log_uid,
-        .http_port = keeper->http_port,
+        .http_port = http ? http->port : 0,
+        .https_port = https ? https->port : 0,
     };
-    const char *strings[] = {keeper->options->state_directory};
+    const char *strings[] = {keeper->options->state_directory, http ? http->address : "",
+                             https ? https->address : "", SLIPWAY_VERSION, ""};
 
-    role_post(role, &message, sizeof message, strings, 1, -1);
+    role_post(role, &message, sizeof message, strings, ARRAY_LEN(strings), -1);
 }
 
 static void peer_post(struct role *to, const struct role *other, int fd)
@@ -56,18 +60,21 @@ static void peers_connect(struct role *one, struct role *other)
     fd_close(fds[1]);
 }
 
-/* Control talks to everyone, and nobody else to each other. */
+/* Control talks to everyone, the signer to the edges as well. */
+static bool are_peers(enum keeper_role one, enum keeper_role other)
+{
+    if (one == KEEPER_ROLE_CONTROL || other == KEEPER_ROLE_CONTROL)
+        return one != other;
+    return (one == KEEPER_ROLE_SIGNER && other == KEEPER_ROLE_EDGE) ||
+           (one == KEEPER_ROLE_EDGE && other == KEEPER_ROLE_SIGNER);
+}
+
 static void handover_peers(struct role *role)
 {
     struct keeper *keeper = role->keeper;
-    struct role *control = role_find(keeper, KEEPER_ROLE_CONTROL, 0);
 
-    if (control && control != role) {
-        peers_connect(control, role);
-        return;
-    }
     for (size_t i = 0; i < keeper->role_count; i++) {
-        if (&keeper->roles[i] != role)
+        if (are_peers(role->entry->role, keeper->roles[i].entry->role))
             peers_connect(role, &keeper->roles[i]);
     }
 }
@@ -130,8 +137,10 @@ static void handover_edge(struct role *role)
     struct keeper_listener listener = {.header = {.type = KEEPER_LISTENER}};
     struct keeper_access access = {.header = {.type = KEEPER_ACCESS}};
 
-    for (size_t i = 0; i < keeper->listener_count; i++)
-        role_post(role, &listener, sizeof listener, NULL, 0, keeper->listeners[i]);
+    for (size_t i = 0; i < keeper->listener_count; i++) {
+        listener.kind = keeper->listeners[i].kind;
+        role_post(role, &listener, sizeof listener, NULL, 0, keeper->listeners[i].fd);
+    }
     counters_post(role, role);
     held_describe(keeper, role);
     role_post(role, &access, sizeof access, NULL, 0, role->access_writer);
@@ -146,6 +155,7 @@ static void handover_logd(struct role *role)
 void handover_role(struct role *role)
 {
     struct keeper_table_end end = {.header = {.type = KEEPER_TABLE_END}};
+    const struct keeper *keeper = role->keeper;
 
     handover_hello(role);
     handover_peers(role);
@@ -153,6 +163,8 @@ void handover_role(struct role *role)
         handover_control(role);
     else if (role->entry->role == KEEPER_ROLE_EDGE)
         handover_edge(role);
+    else if (role->entry->role == KEEPER_ROLE_SIGNER)
+        held_describe(keeper, role);
     else
         handover_logd(role);
     role_post(role, &end, sizeof end, NULL, 0, -1);

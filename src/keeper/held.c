@@ -3,7 +3,20 @@
 
 #include "os/file.h"
 
-#define HELD_FOR_EDGES "snapshot"
+/* Control gets all of them. */
+static bool is_for(const struct role *role, const char *name)
+{
+    switch (role->entry->role) {
+    case KEEPER_ROLE_CONTROL:
+        return true;
+    case KEEPER_ROLE_EDGE:
+        return strcmp(name, "snapshot") == 0;
+    case KEEPER_ROLE_SIGNER:
+        return strcmp(name, "keys") == 0;
+    default:
+        return false;
+    }
+}
 
 static struct held *held_find(struct keeper *keeper, const char *name)
 {
@@ -63,14 +76,12 @@ int held_drop(struct keeper *keeper, const char *name, struct error *err)
 
 void held_describe(const struct keeper *keeper, struct role *to)
 {
-    bool is_edge = to->entry->role == KEEPER_ROLE_EDGE;
-
     for (size_t i = 0; i < KEEPER_HELD_MAX; i++) {
         const struct held *held = &keeper->held[i];
         struct keeper_held message = {.header = {.type = KEEPER_HELD}};
         const char *strings[] = {held->name};
 
-        if (held->name && (!is_edge || strcmp(held->name, HELD_FOR_EDGES) == 0))
+        if (held->name && is_for(to, held->name))
             role_post(to, &message, sizeof message, strings, 1, held->fd);
     }
 }

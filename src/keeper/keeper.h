@@ -30,12 +30,13 @@ struct keeper_role_entry {
 
 struct keeper_options {
     const char *state_directory; /* absolute; made when missing */
-    const char *const *http;     /* addresses to listen on; port 0: any free one */
-    size_t http_count;           /* 1..KEEPER_LISTENERS_MAX */
-    unsigned edge_count;         /* 1..KEEPER_EDGES_MAX */
+    /* Addresses to listen on, for plain connections and for TLS; port 0: any free one. */
+    const char *const *http, *const *https;
+    size_t http_count, https_count; /* together 1..KEEPER_LISTENERS_MAX, http at least 1 */
+    unsigned edge_count;            /* 1..KEEPER_EDGES_MAX */
     enum log_level log_level;
     const struct keeper_role_entry
-        *roles; /* started in this order, which must be logd, control, edges */
+        *roles; /* started in this order, which must be logd, signer, control, edges */
     size_t role_count;
     uint64_t quit_ms;        /* from the first SIGTERM until everything is killed; 0: 85 s */
     bool is_without_cgroups; /* behave as on a machine that has none */

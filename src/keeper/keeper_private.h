@@ -13,6 +13,7 @@
 #include "loop/channel.h"
 #include "loop/loop.h"
 #include "os/cgroup.h"
+#include "os/socket.h"
 
 #define KEEPER_GIVINGS_MAX   16u
 #define KEEPER_VARIABLES_MAX 64u
@@ -124,11 +125,21 @@ struct giving {
     struct loop_timer deadline;
 };
 
+/* ---- listeners (setup.c) */
+
+struct listener {
+    int fd;
+    enum keeper_listener_kind kind;
+    char address[ADDRESS_TEXT_SIZE]; /* as bound: a port that was 0 has its number */
+    unsigned port;
+};
+
 /* ---- the platform's end (quit.c) */
 
 enum quit_stage {
     QUIT_NOT,
     QUIT_EDGES,
+    QUIT_SIGNER,
     QUIT_CONTROL,
     QUIT_UNITS,
     QUIT_LOGD,
@@ -146,9 +157,8 @@ struct keeper {
     uint64_t marker; /* names the state folder: in the units' environment, in the groups' names */
     uint64_t started_wall_us;
     struct cgroup_root cgroups; /* the zero value: none here */
-    int listeners[KEEPER_LISTENERS_MAX];
+    struct listener listeners[KEEPER_LISTENERS_MAX];
     size_t listener_count;
-    unsigned http_port;
     struct role *roles;
     size_t role_count;
     struct list units;
@@ -179,6 +189,8 @@ struct keeper {
 MUST_USE int keeper_open(struct keeper *keeper, const struct keeper_options *options,
                          struct error *err);
 void keeper_close(struct keeper *keeper);
+/* The first listener of a kind; NULL: none. */
+const struct listener *listener_first(const struct keeper *keeper, enum keeper_listener_kind kind);
 
 /* role.c */
 MUST_USE int roles_init(struct keeper *keeper, struct error *err);

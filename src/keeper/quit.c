@@ -20,6 +20,7 @@ static const struct {
 } stages[QUIT_STAGE_COUNT] = {
     [QUIT_NOT] = {"serving", NOBODY, 0},
     [QUIT_EDGES] = {"draining the edges", KEEPER_ROLE_EDGE, 35},
+    [QUIT_SIGNER] = {"ending the signer", KEEPER_ROLE_SIGNER, 38},
     [QUIT_CONTROL] = {"stopping the units", KEEPER_ROLE_CONTROL, 85},
     [QUIT_UNITS] = {"ending leftover units", NOBODY, 93},
     [QUIT_LOGD] = {"storing the last output", KEEPER_ROLE_LOGD, 100},
@@ -87,7 +88,7 @@ static void close_listeners(struct keeper *keeper)
     /* The edges have theirs; once they close them, new clients are refused rather than left
      * waiting. */
     for (size_t i = 0; i < keeper->listener_count; i++)
-        fd_closep(&keeper->listeners[i]);
+        fd_closep(&keeper->listeners[i].fd);
     keeper->listener_count = 0;
 }
 

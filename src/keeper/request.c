@@ -115,7 +115,9 @@ static const struct {
     int (*handle)(struct keeper *keeper, const struct request *request, struct error *err);
 } kinds[] = {
     {KEEPER_READY, "READY",
-     BIT(KEEPER_ROLE_CONTROL) | BIT(KEEPER_ROLE_EDGE) | BIT(KEEPER_ROLE_LOGD), handle_ready},
+     BIT(KEEPER_ROLE_CONTROL) | BIT(KEEPER_ROLE_EDGE) | BIT(KEEPER_ROLE_LOGD) |
+         BIT(KEEPER_ROLE_SIGNER),
+     handle_ready},
     {KEEPER_SPAWN, "SPAWN", BIT(KEEPER_ROLE_CONTROL), handle_spawn},
     {KEEPER_STOP, "STOP", BIT(KEEPER_ROLE_CONTROL), handle_stop},
     {KEEPER_FORGET, "FORGET", BIT(KEEPER_ROLE_CONTROL), handle_forget},

@@ -240,8 +240,9 @@ void role_ready(struct role *role)
     if (keeper->was_ready || !is_platform_ready(keeper))
         return;
     keeper->was_ready = true;
-    systemd_send(keeper, "READY=1\nSTATUS=serving on port %u", keeper->http_port);
-    log_info("the platform is ready on port %u", keeper->http_port);
+    systemd_send(keeper, "READY=1\nSTATUS=serving on %s",
+                 listener_first(keeper, KEEPER_LISTENER_HTTP)->address);
+    log_info("the platform is ready on %s", listener_first(keeper, KEEPER_LISTENER_HTTP)->address);
 }
 
 /* ---- end */

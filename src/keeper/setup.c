@@ -25,6 +25,7 @@
 #define USER_CONTROL "slipway"
 #define USER_EDGE    "slipway-edge"
 #define USER_LOG     "slipway-log"
+#define USER_SIGNER  "slipway-keys"
 #define USER_UNITS   "slipway-u"
 
 enum owner { OWNER_CONTROL, OWNER_LOG };
@@ -78,7 +79,7 @@ static void descriptors_raise(void)
 
 static int users_open(struct keeper *keeper, struct error *err)
 {
-    static const char *const names[] = {USER_CONTROL, USER_EDGE, USER_LOG};
+    static const char *const names[] = {USER_CONTROL, USER_EDGE, USER_LOG, USER_SIGNER};
     struct keeper_policy *policy = &keeper->policy;
     int code;
 
@@ -257,12 +258,15 @@ static void leftovers_end(struct keeper *keeper)
         log_warning("processes of an earlier platform were still there: killed");
 }
 
-static int listener_open(struct keeper *keeper, const char *text, struct error *err)
+static int listener_open(struct keeper *keeper, const char *text, enum keeper_listener_kind kind,
+                         struct error *err)
 {
+    static const char *const options[] = {
+        [KEEPER_LISTENER_HTTP] = "--http", [KEEPER_LISTENER_HTTPS] = "--https"};
+    struct listener *listener = &keeper->listeners[keeper->listener_count];
     struct address address = {0}, bound = {.len = sizeof(struct sockaddr_storage)};
     struct sockaddr_storage storage;
     socklen_t len = sizeof storage;
-    char shown[ADDRESS_TEXT_SIZE];
     int fd = -1;
     int code = address_parse(text, &address, err);
 
@@ -271,26 +275,40 @@ static int listener_open(struct keeper *keeper, const char *text, struct error *
     if (code < 0)
         return error_hint(
             err,
-            "is another server on that port? Choose one with --http ADDR:PORT; ports below 1024 "
-            "need root, and the address must be one of this machine");
-    keeper->listeners[keeper->listener_count++] = fd;
+            "is another server on that port? Choose one with %s ADDR:PORT; ports below 1024 "
+            "need root, and the address must be one of this machine%s",
+            options[kind], kind == KEEPER_LISTENER_HTTPS ? "; --https off serves no TLS" : "");
+    *listener = (struct listener){.fd = fd, .kind = kind};
+    keeper->listener_count++;
     if (getsockname(fd, (struct sockaddr *)&storage, &len) < 0 || len > sizeof bound.un)
         return error_errno(err, errno, "unable to see the address of a listener");
     memcpy(&bound.un, &storage, len);
     bound.len = len;
-    if (!keeper->http_port)
-        keeper->http_port = address_port(&bound);
-    log_info("listening on %s", address_format(&bound, shown));
+    listener->port = address_port(&bound);
+    log_info("listening on %s%s", address_format(&bound, listener->address),
+             kind == KEEPER_LISTENER_HTTPS ? " (TLS)" : "");
     return 0;
 }
 
 static int listeners_open(struct keeper *keeper, struct error *err)
 {
+    const struct keeper_options *options = keeper->options;
     int code = 0;
 
-    for (size_t i = 0; i < keeper->options->http_count && code == 0; i++)
-        code = listener_open(keeper, keeper->options->http[i], err);
+    for (size_t i = 0; i < options->http_count && code == 0; i++)
+        code = listener_open(keeper, options->http[i], KEEPER_LISTENER_HTTP, err);
+    for (size_t i = 0; i < options->https_count && code == 0; i++)
+        code = listener_open(keeper, options->https[i], KEEPER_LISTENER_HTTPS, err);
     return code;
+}
+
+const struct listener *listener_first(const struct keeper *keeper, enum keeper_listener_kind kind)
+{
+    for (size_t i = 0; i < keeper->listener_count; i++) {
+        if (keeper->listeners[i].kind == kind)
+            return &keeper->listeners[i];
+    }
+    return NULL;
 }
 
 static bool is_for_roles(const char *variable)
@@ -322,9 +340,10 @@ static int options_check(const struct keeper_options *options, struct error *err
     if (options->edge_count < 1 || options->edge_count > KEEPER_EDGES_MAX)
         return error_set(err, ERR_INVALID, "%u edges are not 1 to %u", options->edge_count,
                          KEEPER_EDGES_MAX);
-    if (options->http_count < 1 || options->http_count > KEEPER_LISTENERS_MAX)
+    if (options->http_count < 1 || options->http_count > KEEPER_LISTENERS_MAX ||
+        options->https_count > KEEPER_LISTENERS_MAX - options->http_count)
         return error_set(err, ERR_INVALID, "%zu addresses to listen on are not 1 to %u",
-                         options->http_count, KEEPER_LISTENERS_MAX);
+                         options->http_count + options->https_count, KEEPER_LISTENERS_MAX);
     if (strlen(options->state_directory) >= KEEPER_TEXT_MAX)
         return error_set(err, ERR_INVALID, "the path of the state folder is too long");
     return 0;
@@ -391,7 +410,7 @@ void keeper_close(struct keeper *keeper)
     held_done(keeper);
     map_freep(&keeper->units_by_id);
     for (size_t i = 0; i < keeper->listener_count; i++)
-        fd_close(keeper->listeners[i]);
+        fd_close(keeper->listeners[i].fd);
     loop_free(keeper->loop);
     fd_close(keeper->state_fd);
     fd_close(keeper->self_fd);

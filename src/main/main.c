@@ -21,11 +21,13 @@ static void arguments_measure(int argc, char **argv)
 
 static int serve(const struct cli_serve *wanted, struct error *err)
 {
-    const char *addresses[] = {wanted->http};
+    const char *addresses[] = {wanted->http}, *secure_addresses[] = {wanted->https};
     struct keeper_options options = {
         .state_directory = wanted->state_directory,
         .http = addresses,
         .http_count = ARRAY_LEN(addresses),
+        .https = secure_addresses,
+        .https_count = wanted->https ? ARRAY_LEN(secure_addresses) : 0,
         .edge_count = wanted->edges,
         .log_level = wanted->log_level,
         .roles = roles_table,

@@ -3,10 +3,12 @@
 #include "control/control.h"
 #include "edge/edge.h"
 #include "logd/logd.h"
+#include "signer/signer.h"
 
 /* In the order in which they are started: whoever is needed comes before whoever needs. */
 const struct keeper_role_entry roles_table[] = {
     {KEEPER_ROLE_LOGD, "logd", "slipway-log", false, logd_main},
+    {KEEPER_ROLE_SIGNER, "signer", "slipway-keys", false, signer_main},
     {KEEPER_ROLE_CONTROL, "control", "slipway", false, control_main},
     {KEEPER_ROLE_EDGE, "edge", "slipway-edge", true, edge_main},
 };

@@ -82,6 +82,7 @@ class Platform:
         os.chmod(self.base, 0o755)
         self.state = os.path.join(self.base, "state")
         self.port = free_port()
+        self.https_port = None  # once it serves; another one after each start
         self.process = None
         self.log_path = os.path.join(self.base, "serve.log")
         self.environment = {**os.environ, "NO_COLOR": "1", "ASAN_OPTIONS": "detect_leaks=0",
@@ -108,10 +109,12 @@ class Platform:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             self.command("serve", "--state", self.state, "--http", f"127.0.0.1:{self.port}",
+                         "--https", "127.0.0.1:0",
                          "--edges", str(self.edges)),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.environment, cwd=self.base,
             start_new_session=True)
         wait_for(self.is_serving, timeout, f"the platform serves\n{self.log_text()}")
+        self.https_port = self.status()["https_port"]
         return self
 
     def is_serving(self):

@@ -41,9 +41,11 @@ class Person:
         self.running = []
 
     def types(self, text, folder="."):
-        """A shell that does what the document says, its output in a file; the port alone is another one."""
+        """A shell that does what the document says, its output in a file; the ports alone are others."""
         output = tempfile.TemporaryFile("w+b")
-        shell = subprocess.Popen(["bash", "-euc", text.replace(f":{PORT_OF_EXAMPLES}", f":{self.port}")],
+        http = f"--http 127.0.0.1:{PORT_OF_EXAMPLES}"
+        text = text.replace(http, f"{http} --https 127.0.0.1:0").replace(f":{PORT_OF_EXAMPLES}", f":{self.port}")
+        shell = subprocess.Popen(["bash", "-euc", text],
                                  cwd=os.path.join(self.home, folder), env=self.environment, stdin=subprocess.DEVNULL,
                                  stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         shell.output = output
