@@ -91,7 +91,7 @@ void edge_report_drained(struct edge *edge, const struct endpoint *endpoint, boo
 
 static void report_all_drained(struct edge *edge)
 {
-    for (uint32_t i = 0; i < edge->table->snapshot.header->endpoint_count; i++)
+    for (uint32_t i = 0; i < edge->table->snapshot.endpoints_count; i++)
         endpoint_check_drained(edge->table->endpoints[i]);
 }
 

@@ -23,10 +23,11 @@ void table_unref(struct table *table)
 {
     if (!table || --table->references > 0)
         return;
-    for (uint32_t i = 0; table->services && i < table->snapshot.header->service_count; i++)
+    for (uint32_t i = 0; table->services && i < table->snapshot.services_count; i++)
         static_site_close(table->services[i].site);
     free(table->services);
     free(table->endpoints);
+    snapshot_close(&table->snapshot);
     if (table->base)
         memory_unmap(table->base, table->size);
     free(table);
@@ -45,9 +46,9 @@ static void table_compile(struct edge *edge, struct table *table)
 {
     const struct snapshot *snapshot = &table->snapshot;
 
-    table->services = array_new(snapshot->header->service_count, sizeof(*table->services));
-    table->endpoints = array_new(snapshot->header->endpoint_count, sizeof(struct endpoint *));
-    for (uint32_t i = 0; i < snapshot->header->service_count; i++) {
+    table->services = array_new(snapshot->services_count, sizeof(*table->services));
+    table->endpoints = array_new(snapshot->endpoints_count, sizeof(struct endpoint *));
+    for (uint32_t i = 0; i < snapshot->services_count; i++) {
         struct service *service = &table->services[i];
         struct error err = {0};
 
@@ -72,7 +73,7 @@ int table_open(struct edge *edge, int fd, struct table **ret_table, uint64_t *re
         code = snapshot_open(table->base, table->size, &table->snapshot, err);
     if (code == 0 && table->snapshot.header->version == 0)
         code = error_set(err, ERR_INVALID, "snapshot version is 0");
-    for (uint32_t i = 0; code == 0 && i < table->snapshot.header->endpoint_count; i++)
+    for (uint32_t i = 0; code == 0 && i < table->snapshot.endpoints_count; i++)
         if (table->snapshot.endpoints[i].slot >= COUNTERS_ENDPOINTS_MAX)
             code = error_set(err, ERR_INVALID, "endpoint slot is out of range");
     if (code != 0) {
@@ -116,7 +117,7 @@ static void endpoints_adopt(struct edge *edge, struct table *table)
 
     list_each (node, &edge->endpoints)
         container_of(node, struct endpoint, node)->is_listed = false;
-    for (uint32_t i = 0; i < snapshot->header->endpoint_count; i++) {
+    for (uint32_t i = 0; i < snapshot->endpoints_count; i++) {
         const struct snapshot_endpoint *spec = &snapshot->endpoints[i];
         struct endpoint *endpoint = endpoint_find(edge, spec->instance);
 
@@ -131,7 +132,7 @@ static void endpoints_adopt(struct edge *edge, struct table *table)
         if (!endpoint->is_listed)
             endpoint_unlist(endpoint);
     }
-    for (uint32_t i = 0; i < snapshot->header->endpoint_count; i++)
+    for (uint32_t i = 0; i < snapshot->endpoints_count; i++)
         endpoint_update(table->endpoints[i], snapshot, &snapshot->endpoints[i]);
 }
 
@@ -144,11 +145,11 @@ void table_adopt(struct edge *edge, struct table *table)
         settings_adopt(edge, NULL);
         return;
     }
-    settings_adopt(edge, &table->snapshot.header->settings);
+    settings_adopt(edge, table->snapshot.settings);
     endpoints_adopt(edge, table);
     __atomic_store_n(&edge->counters->snapshot_version, table->snapshot.header->version,
                      __ATOMIC_RELAXED);
-    for (uint32_t i = 0; i < table->snapshot.header->endpoint_count; i++)
+    for (uint32_t i = 0; i < table->snapshot.endpoints_count; i++)
         if (table->endpoints[i]->state == SNAPSHOT_DRAINING)
             upstream_close_idle(table->endpoints[i]);
     table_unref(before);

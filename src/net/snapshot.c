@@ -1,345 +1,169 @@
-/* snapshot.c - reading a routing snapshot: validation of the whole block, then lookups that trust
- * it.
+/* snapshot.c - reading a routing snapshot: its frame, arrays of another build, and lookups that
+ * trust what snapshot_check.c has checked.
  *
- * Why everything is checked although control is trusted: the edge must not die of a control that
- * has a bug, as it would die again after every restart. Ranges must follow each other without gap
- * or overlap, so validation is linear in the block. */
+ * A block of this build is read where it lies. A block of another build has elements that are
+ * shorter or longer than ours; those arrays (and settings) are copied into our layout once, when
+ * the snapshot is opened, so that everything behind works with plain structs. */
 #include "net/snapshot.h"
 
-#include <string.h>
+#include <stdlib.h>
 
-#include "base/counters.h"
 #include "net/snapshot_private.h"
 
-#define TEXT_MAX      65536u
-#define HOST_MAX      255u
-#define UNIX_PATH_MAX 107u
+#define ARRAYS_MAX 256u /* of any build, ever */
 
-struct check { /* what the checks of one block share */
-    const struct snapshot *view;
-    uint64_t strings_len;
-    struct error *err;
-    uint64_t slots_seen[COUNTERS_ENDPOINTS_MAX / 64];
+static const uint32_t element_bytes[] = {
+#define X(name, type) sizeof(type),
+    SNAPSHOT_ARRAYS(X)
+#undef X
 };
 
-/* ---- texts */
-
-int snapshot_text_compare(struct slice a, struct slice b)
-{
-    size_t common = MIN(a.len, b.len);
-    int order = common ? memcmp(a.ptr, b.ptr, common) : 0;
-
-    if (order != 0)
-        return order;
-    return (a.len > b.len) - (a.len < b.len);
-}
-
-static bool is_token(struct slice s)
-{
-    static const char others[] = "!#$%&'*+-.^_`|~";
-
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        bool is_alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-
-        if (!is_alnum && (c == '\0' || !strchr(others, c)))
-            return false;
-    }
-    return s.len > 0;
-}
-
-/* No byte that could end a header line, a log line or a C string. */
-static bool is_plain(struct slice s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7f)
-            return false;
-    return true;
-}
-
-static bool is_label(struct slice s)
-{
-    return !memchr(s.ptr, '\n', s.len) && !memchr(s.ptr, 0x1e, s.len);
-}
-
-static bool is_absolute(struct slice s)
-{
-    return s.len > 0 && s.ptr[0] == '/' && is_plain(s);
-}
-
-static bool is_host(struct slice s)
-{
-    size_t start = s.len >= 2 && s.ptr[0] == '*' && s.ptr[1] == '.' ? 2 : 0;
-
-    if (s.len == 0)
-        return true;
-    if (s.len > HOST_MAX || start == s.len)
-        return false;
-    for (size_t i = start; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
-
-        if (c <= ' ' || c >= 0x7f || c == '*' || c == '/' || (c >= 'A' && c <= 'Z'))
-            return false;
-    }
-    return true;
-}
-
-static bool is_route_path(struct slice s)
-{
-    return is_absolute(s) && (s.len == 1 || s.ptr[s.len - 1] != '/');
-}
-
-static int check_text(struct check *check, struct snapshot_text text, struct slice *ret_slice)
-{
-    uint64_t end = (uint64_t)text.offset + text.len;
-
-    if (text.len > TEXT_MAX || end >= check->strings_len || check->view->strings[end] != '\0')
-        return error_set(check->err, ERR_INVALID,
-                         "snapshot: a text lies outside of the string region");
-    *ret_slice = snapshot_slice(check->view, text);
-    if (memchr(ret_slice->ptr, '\0', ret_slice->len))
-        return error_set(check->err, ERR_INVALID, "snapshot: a text contains a NUL byte");
-    return 0;
-}
-
-static int check_text_is(struct check *check, struct snapshot_text text,
-                         bool (*is_valid)(struct slice), const char *what)
-{
-    struct slice s;
-    int code = check_text(check, text, &s);
-
-    if (code < 0)
-        return code;
-    if (!is_valid(s))
-        return error_set(check->err, ERR_INVALID, "snapshot: a %s is not valid", what);
-    return 0;
-}
+#define X(name, type)                                                                              \
+    static_assert(sizeof(type) % 8 == 0, "elements of snapshot arrays are multiples of 8 bytes");
+SNAPSHOT_ARRAYS(X)
+#undef X
 
 /* ---- frame */
 
-static int check_array(struct check *check, uint64_t offset, uint64_t count, uint64_t size,
-                       uint64_t *cursor)
-{
-    uint64_t total = check->view->header->total_bytes;
+struct frame {
+    const char *block;
+    uint64_t total;
+    const void *settings;
+    const void *arrays[SNAPSHOT_ARRAY_COUNT]; /* as they lie in the block */
+    struct snapshot_array specs[SNAPSHOT_ARRAY_COUNT];
+};
 
-    if (offset % 8 != 0 || offset < *cursor || offset > total || count > (total - offset) / size)
-        return error_set(check->err, ERR_INVALID, "snapshot: an array lies outside of the block");
-    *cursor = offset + count * size;
+static int check_region(const struct frame *frame, uint64_t offset, uint64_t count, uint64_t size,
+                        struct error *err)
+{
+    if (offset % 8 != 0 || offset > frame->total || count > (frame->total - offset) / size)
+        return error_set(err, ERR_INVALID, "snapshot: an array lies outside of the block");
     return 0;
 }
 
-static int check_frame(struct check *check, size_t size)
+static int read_header(struct frame *frame, size_t size, struct error *err)
 {
-    const struct snapshot_header *header = check->view->header;
-    uint64_t cursor = sizeof *header;
+    const struct snapshot_header *header = (const void *)frame->block;
     int code;
 
     if (header->magic != SNAPSHOT_MAGIC)
-        return error_set(check->err, ERR_INVALID, "snapshot: wrong magic number");
+        return error_set(err, ERR_INVALID, "snapshot: wrong magic number");
     if (header->format_version != SNAPSHOT_VERSION)
-        return error_set(check->err, ERR_VERSION,
-                         "snapshot: format version %u, this program reads %u",
+        return error_set(err, ERR_VERSION, "snapshot: format version %u, this program reads %u",
                          header->format_version, SNAPSHOT_VERSION);
     if (header->total_bytes > size || header->total_bytes < sizeof *header)
-        return error_set(check->err, ERR_INVALID, "snapshot: the block is cut short");
-    if ((code = check_array(check, header->hosts_offset, header->host_count,
-                            sizeof(struct snapshot_host), &cursor)) < 0 ||
-        (code = check_array(check, header->routes_offset, header->route_count,
-                            sizeof(struct snapshot_route), &cursor)) < 0 ||
-        (code = check_array(check, header->services_offset, header->service_count,
-                            sizeof(struct snapshot_service), &cursor)) < 0 ||
-        (code = check_array(check, header->endpoints_offset, header->endpoint_count,
-                            sizeof(struct snapshot_endpoint), &cursor)) < 0 ||
-        (code = check_array(check, header->headers_offset, header->header_count,
-                            sizeof(struct snapshot_header_rule), &cursor)) < 0 ||
-        (code = check_array(check, header->redirects_offset, header->redirect_count,
-                            sizeof(struct snapshot_redirect), &cursor)) < 0)
+        return error_set(err, ERR_INVALID, "snapshot: the block is cut short");
+    if (header->array_count > ARRAYS_MAX)
+        return error_set(err, ERR_INVALID, "snapshot: %u arrays", header->array_count);
+    frame->total = header->total_bytes;
+    if ((code = check_region(frame, header->settings_offset, header->settings_bytes, 1, err)) < 0 ||
+        (code = check_region(frame, header->arrays_offset, header->array_count,
+                             sizeof(struct snapshot_array), err)) < 0)
         return code;
-    return check_array(check, header->strings_offset, header->strings_len, 1, &cursor);
+    return check_region(frame, header->strings_offset, header->strings_len, 1, err);
 }
 
-/* Ranges follow each other: this one begins where the last one ended. */
-static int check_range(struct check *check, struct snapshot_range range, uint32_t *cursor,
-                       uint32_t total)
+static int read_arrays(struct frame *frame, struct error *err)
 {
-    if (range.first != *cursor || range.count > total - *cursor)
-        return error_set(check->err, ERR_INVALID, "snapshot: a range is out of order");
-    *cursor += range.count;
+    const struct snapshot_header *header = (const void *)frame->block;
+    const struct snapshot_array *specs = (const void *)(frame->block + header->arrays_offset);
+    int code;
+
+    frame->settings = frame->block + header->settings_offset;
+    for (uint32_t i = 0; i < SNAPSHOT_ARRAY_COUNT; i++) {
+        frame->specs[i].stride = element_bytes[i];
+        frame->arrays[i] = frame->block;
+        if (i >= header->array_count)
+            continue;
+        if (specs[i].stride == 0 || specs[i].stride % 8 != 0)
+            return error_set(err, ERR_INVALID, "snapshot: elements of %u bytes", specs[i].stride);
+        if ((code = check_region(frame, specs[i].offset, specs[i].count, specs[i].stride, err)) < 0)
+            return code;
+        frame->specs[i] = specs[i];
+        frame->arrays[i] = frame->block + specs[i].offset;
+    }
     return 0;
 }
 
-/* ---- content */
+/* ---- blocks of other builds */
 
-static int check_route(struct check *check, const struct snapshot_route *route,
-                       const struct snapshot_route *previous)
+static bool is_foreign(const struct frame *frame, uint32_t i)
 {
-    int code = check_text_is(check, route->path, is_route_path, "route path");
+    return frame->specs[i].stride != element_bytes[i] && frame->specs[i].count > 0;
+}
 
-    if (code < 0)
-        return code;
-    if (route->service >= check->view->header->service_count)
-        return error_set(check->err, ERR_INVALID, "snapshot: a route names no service");
-    if (route->is_prefix_stripped > 1)
-        return error_set(check->err, ERR_INVALID, "snapshot: a route flag is neither 0 nor 1");
-    if (!previous)
+static void copy_array(const struct frame *frame, uint32_t i, char *to)
+{
+    size_t stride = frame->specs[i].stride, size = element_bytes[i];
+    const char *from = frame->arrays[i];
+
+    for (uint32_t n = 0; n < frame->specs[i].count; n++, from += stride, to += size)
+        memcpy(to, from, MIN(stride, size));
+}
+
+/* Bring what is of another layout into ours; the frame then points to the copies. */
+static int convert(struct frame *frame, void **ret_converted, struct error *err)
+{
+    const struct snapshot_header *header = (const void *)frame->block;
+    bool has_short_settings = header->settings_bytes < sizeof(struct snapshot_settings);
+    uint64_t bytes = has_short_settings ? (sizeof(struct snapshot_settings) + 7) / 8 * 8 : 0;
+    char *to;
+
+    for (uint32_t i = 0; i < SNAPSHOT_ARRAY_COUNT; i++)
+        if (is_foreign(frame, i))
+            bytes += (uint64_t)frame->specs[i].count * element_bytes[i];
+    if (bytes == 0)
         return 0;
-    if (route->path.len > previous->path.len ||
-        (route->path.len == previous->path.len &&
-         snapshot_text_compare(snapshot_slice(check->view, previous->path),
-                               snapshot_slice(check->view, route->path)) >= 0))
-        return error_set(check->err, ERR_INVALID,
-                         "snapshot: the routes of a host are not in order");
-    return 0;
-}
-
-static int check_hosts(struct check *check)
-{
-    const struct snapshot *view = check->view;
-    uint32_t routes = 0;
-    int code;
-
-    for (uint32_t i = 0; i < view->header->host_count; i++) {
-        const struct snapshot_host *host = &view->hosts[i];
-        uint32_t first = routes;
-
-        if ((code = check_text_is(check, host->name, is_host, "host name")) < 0 ||
-            (code = check_range(check, host->routes, &routes, view->header->route_count)) < 0)
-            return code;
-        if (i > 0 && snapshot_text_compare(snapshot_slice(view, host[-1].name),
-                                           snapshot_slice(view, host->name)) >= 0)
-            return error_set(check->err, ERR_INVALID, "snapshot: the hosts are not in order");
-        for (uint32_t at = first; at < routes; at++)
-            if ((code = check_route(check, &view->routes[at],
-                                    at > first ? &view->routes[at - 1] : NULL)) < 0)
-                return code;
+    if (bytes > SNAPSHOT_MAX)
+        return error_set(err, ERR_LIMIT, "snapshot: its arrays would need more than %u MiB",
+                         SNAPSHOT_MAX >> 20);
+    *ret_converted = to = calloc(1, (size_t)bytes);
+    assert(to);
+    if (has_short_settings) {
+        memcpy(to, frame->settings, header->settings_bytes);
+        frame->settings = to;
+        to += (sizeof(struct snapshot_settings) + 7) / 8 * 8;
     }
-    if (routes != view->header->route_count)
-        return error_set(check->err, ERR_INVALID, "snapshot: a route belongs to no host");
-    return 0;
-}
-
-static int check_endpoint(struct check *check, const struct snapshot_endpoint *endpoint)
-{
-    struct slice path;
-    int code;
-
-    if ((code = check_text_is(check, endpoint->name, is_plain, "endpoint name")) < 0 ||
-        (code = check_text_is(check, endpoint->label, is_label, "endpoint label")) < 0 ||
-        (code = check_text(check, endpoint->unix_path, &path)) < 0)
-        return code;
-    if (endpoint->state > SNAPSHOT_DRAINING || endpoint->weight > 1000)
-        return error_set(check->err, ERR_INVALID,
-                         "snapshot: an endpoint has an unknown state or weight");
-    if (endpoint->ipv4 != 0 ? endpoint->port < 1 || endpoint->port > 65535
-                            : path.len < 1 || path.len > UNIX_PATH_MAX)
-        return error_set(check->err, ERR_INVALID, "snapshot: an endpoint has no valid address");
-    if (endpoint->slot >= COUNTERS_ENDPOINTS_MAX)
-        return error_set(check->err, ERR_INVALID, "snapshot: endpoint slot %u is out of range",
-                         endpoint->slot);
-    if (check->slots_seen[endpoint->slot / 64] >> (endpoint->slot % 64) & 1)
-        return error_set(check->err, ERR_INVALID, "snapshot: endpoint slot %u is used twice",
-                         endpoint->slot);
-    check->slots_seen[endpoint->slot / 64] |= 1ull << (endpoint->slot % 64);
-    return 0;
-}
-
-static bool is_redirect_status(uint32_t status)
-{
-    return status == 301 || status == 302 || status == 303 || status == 307 || status == 308 ||
-           status == 200;
-}
-
-static int check_rules(struct check *check)
-{
-    const struct snapshot *view = check->view;
-    int code;
-
-    for (uint32_t i = 0; i < view->header->header_count; i++)
-        if ((code = check_text_is(check, view->headers[i].path, is_plain, "header rule's path")) <
-                0 ||
-            (code = check_text_is(check, view->headers[i].name, is_token, "header rule's name")) <
-                0 ||
-            (code = check_text_is(check, view->headers[i].value, is_plain, "header rule's value")) <
-                0)
-            return code;
-    for (uint32_t i = 0; i < view->header->redirect_count; i++) {
-        if ((code = check_text_is(check, view->redirects[i].from, is_absolute,
-                                  "redirect's source")) < 0 ||
-            (code = check_text_is(check, view->redirects[i].to, is_plain, "redirect's target")) < 0)
-            return code;
-        if (!is_redirect_status(view->redirects[i].status))
-            return error_set(check->err, ERR_INVALID, "snapshot: %u is no redirect status",
-                             view->redirects[i].status);
+    for (uint32_t i = 0; i < SNAPSHOT_ARRAY_COUNT; i++) {
+        if (!is_foreign(frame, i))
+            continue;
+        copy_array(frame, i, to);
+        frame->arrays[i] = to;
+        to += (size_t)frame->specs[i].count * element_bytes[i];
     }
     return 0;
-}
-
-static int check_service(struct check *check, const struct snapshot_service *service)
-{
-    struct slice root;
-    int code;
-
-    if ((code = check_text_is(check, service->app, is_plain, "app name")) < 0 ||
-        (code = check_text_is(check, service->name, is_plain, "service name")) < 0 ||
-        (code = check_text_is(check, service->label, is_label, "service label")) < 0 ||
-        (code = check_text(check, service->root, &root)) < 0)
-        return code;
-    if (service->kind > SNAPSHOT_STATIC || service->is_single_page > 1)
-        return error_set(check->err, ERR_INVALID, "snapshot: a service is of an unknown kind");
-    if (service->kind == SNAPSHOT_STATIC && !is_absolute(root))
-        return error_set(check->err, ERR_INVALID,
-                         "snapshot: the root of a static service is not absolute");
-    return 0;
-}
-
-static int check_services(struct check *check)
-{
-    const struct snapshot_header *header = check->view->header;
-    uint32_t endpoints = 0, headers = 0, redirects = 0;
-    int code;
-
-    for (uint32_t i = 0; i < header->service_count; i++) {
-        const struct snapshot_service *service = &check->view->services[i];
-
-        if ((code = check_service(check, service)) < 0 ||
-            (code = check_range(check, service->endpoints, &endpoints, header->endpoint_count)) <
-                0 ||
-            (code = check_range(check, service->headers, &headers, header->header_count)) < 0 ||
-            (code = check_range(check, service->redirects, &redirects, header->redirect_count)) < 0)
-            return code;
-    }
-    if (endpoints != header->endpoint_count || headers != header->header_count ||
-        redirects != header->redirect_count)
-        return error_set(check->err, ERR_INVALID, "snapshot: an entry belongs to no service");
-    for (uint32_t i = 0; i < header->endpoint_count; i++)
-        if ((code = check_endpoint(check, &check->view->endpoints[i])) < 0)
-            return code;
-    return check_rules(check);
 }
 
 int snapshot_open(const void *block, size_t size, struct snapshot *ret_snapshot, struct error *err)
 {
-    const char *base = block;
     struct snapshot view = {.header = block};
-    struct check check = {.view = &view, .err = err};
+    struct frame frame = {.block = block};
     int code;
 
     if (size < sizeof *view.header || size > SNAPSHOT_MAX || (uintptr_t)block % 8 != 0)
         return error_set(err, ERR_INVALID, "snapshot: a block of %zu bytes", size);
-    if ((code = check_frame(&check, size)) < 0)
+    if ((code = read_header(&frame, size, err)) < 0 || (code = read_arrays(&frame, err)) < 0 ||
+        (code = convert(&frame, &view.converted, err)) < 0)
         return code;
-    view.hosts = (const void *)(base + view.header->hosts_offset);
-    view.routes = (const void *)(base + view.header->routes_offset);
-    view.services = (const void *)(base + view.header->services_offset);
-    view.endpoints = (const void *)(base + view.header->endpoints_offset);
-    view.headers = (const void *)(base + view.header->headers_offset);
-    view.redirects = (const void *)(base + view.header->redirects_offset);
-    view.strings = base + view.header->strings_offset;
-    check.strings_len = view.header->strings_len;
-    if ((code = check_services(&check)) < 0 || (code = check_hosts(&check)) < 0)
+    view.settings = frame.settings;
+    view.strings = frame.block + view.header->strings_offset;
+#define X(name, type)                                                                              \
+    view.name = (const type *)frame.arrays[SNAPSHOT_ARRAY_##name];                                 \
+    view.name##_count = frame.specs[SNAPSHOT_ARRAY_##name].count;
+    SNAPSHOT_ARRAYS(X)
+#undef X
+    if ((code = snapshot_check(&view, err)) < 0) {
+        snapshot_close(&view);
         return code;
+    }
     *ret_snapshot = view;
     return 0;
+}
+
+void snapshot_close(struct snapshot *snapshot)
+{
+    free(snapshot->converted);
+    snapshot->converted = NULL;
 }
 
 /* ---- lookup */
@@ -361,7 +185,7 @@ static int host_compare(struct slice name, bool is_wildcard, struct slice suffix
 static const struct snapshot_host *host_find(const struct snapshot *snapshot, bool is_wildcard,
                                              struct slice suffix)
 {
-    uint32_t low = 0, high = snapshot->header->host_count;
+    uint32_t low = 0, high = snapshot->hosts_count;
 
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
@@ -395,27 +219,49 @@ static const struct snapshot_route *host_route(const struct snapshot *snapshot,
     return NULL;
 }
 
+/* The entries that stand for a host, the most specific first: *cursor is 0 at the start; NULL at
+ * the end. */
+static const struct snapshot_host *host_next(const struct snapshot *snapshot, struct slice host,
+                                             size_t *cursor)
+{
+    bool has_any = snapshot->hosts_count > 0 && snapshot->hosts[0].name.len == 0; /* sorts first */
+    bool has_named = snapshot->hosts_count > (has_any ? 1u : 0u);
+    const struct snapshot_host *found;
+
+    if (*cursor == 0 && has_named && host.len > 0) {
+        *cursor = 1;
+        if ((found = host_find(snapshot, false, host)))
+            return found;
+    }
+    while (has_named && *cursor < host.len) {
+        size_t at = (*cursor)++;
+
+        if (host.ptr[at] == '.' &&
+            (found = host_find(snapshot, true, (struct slice){host.ptr + at, host.len - at})))
+            return found;
+    }
+    if (!has_any || *cursor == SIZE_MAX)
+        return NULL;
+    *cursor = SIZE_MAX;
+    return &snapshot->hosts[0];
+}
+
+const struct snapshot_host *snapshot_host_find(const struct snapshot *snapshot, struct slice host)
+{
+    size_t cursor = 0;
+
+    return host_next(snapshot, host, &cursor);
+}
+
 const struct snapshot_route *snapshot_route_find(const struct snapshot *snapshot, struct slice host,
                                                  struct slice path)
 {
-    const struct snapshot_host *hosts = snapshot->hosts;
-    uint32_t count = snapshot->header->host_count;
     const struct snapshot_host *found;
     const struct snapshot_route *route;
+    size_t cursor = 0;
 
-    if (count > 0 && host.len > 0 && (count > 1 || hosts[0].name.len > 0)) {
-        if ((found = host_find(snapshot, false, host)) &&
-            (route = host_route(snapshot, found, path)))
+    while ((found = host_next(snapshot, host, &cursor)))
+        if ((route = host_route(snapshot, found, path)))
             return route;
-        for (size_t i = 1; i < host.len; i++) {
-            if (host.ptr[i] != '.')
-                continue;
-            found = host_find(snapshot, true, (struct slice){host.ptr + i, host.len - i});
-            if (found && (route = host_route(snapshot, found, path)))
-                return route;
-        }
-    }
-    if (count > 0 && hosts[0].name.len == 0) /* "" sorts first */
-        return host_route(snapshot, &hosts[0], path);
     return NULL;
 }

@@ -5,16 +5,31 @@
  * snapshot_open that the edges use, so nothing is ever published that they would refuse. */
 #include "net/snapshot.h"
 
+#include "base/hash.h"
+#include "base/map.h"
 #include "net/snapshot_private.h"
+
+#define KNOWN_MAX (1u << 20)
 
 struct route_entry {
     struct snapshot_text host;
     struct snapshot_route route;
 };
 
+struct host_entry { /* what snapshot_builder_host said of `tls.name` */
+    uint32_t number;
+    struct snapshot_host tls;
+};
+
+/* Hosts and routes are laid out at the end, from the entries. The string region begins with an
+ * empty text, so that a text of which a block of another build knows nothing is empty, too. */
 struct snapshot_builder {
     struct snapshot_settings settings;
-    struct buf services, endpoints, headers, redirects, routes, strings;
+#define X(name, type) struct buf name;
+    SNAPSHOT_ARRAYS(X)
+#undef X
+    struct buf route_entries, host_entries, strings;
+    struct map *known; /* certificates and authorities by the hash of their content: index + 1 */
     bool has_failed;
 };
 
@@ -23,8 +38,12 @@ struct snapshot_builder *snapshot_builder_new(void)
     struct snapshot_builder *builder = calloc(1, sizeof *builder);
 
     assert(builder);
-    builder->services = builder->endpoints = builder->headers = builder->redirects =
-        builder->routes = builder->strings = BUF_INIT(SNAPSHOT_MAX / 2);
+#define X(name, type) builder->name = BUF_INIT(SNAPSHOT_MAX / 2);
+    SNAPSHOT_ARRAYS(X)
+#undef X
+    builder->route_entries = builder->host_entries = builder->strings = BUF_INIT(SNAPSHOT_MAX / 2);
+    builder->known = map_new(KNOWN_MAX);
+    buf_append_byte(&builder->strings, '\0');
     return builder;
 }
 
@@ -32,12 +51,13 @@ void snapshot_builder_free(struct snapshot_builder *builder)
 {
     if (!builder)
         return;
-    buf_done(&builder->services);
-    buf_done(&builder->endpoints);
-    buf_done(&builder->headers);
-    buf_done(&builder->redirects);
-    buf_done(&builder->routes);
+#define X(name, type) buf_done(&builder->name);
+    SNAPSHOT_ARRAYS(X)
+#undef X
+    buf_done(&builder->route_entries);
+    buf_done(&builder->host_entries);
     buf_done(&builder->strings);
+    map_free(builder->known);
     free(builder);
 }
 
@@ -49,13 +69,18 @@ void snapshot_builder_freep(struct snapshot_builder **builder)
 void snapshot_builder_settings(struct snapshot_builder *builder,
                                const struct snapshot_settings *settings)
 {
+    struct snapshot_text ticket_keys = builder->settings.ticket_keys;
+
     builder->settings = *settings;
+    builder->settings.ticket_keys = ticket_keys;
 }
 
 static struct snapshot_text builder_text(struct snapshot_builder *builder, struct slice s)
 {
     struct snapshot_text text = {.offset = (uint32_t)builder->strings.len, .len = (uint32_t)s.len};
 
+    if (s.len == 0)
+        return (struct snapshot_text){0};
     if (s.len > SNAPSHOT_MAX)
         builder->has_failed = true;
     else
@@ -157,29 +182,182 @@ void snapshot_builder_redirect(struct snapshot_builder *builder, const char *fro
         service->redirects.count++;
 }
 
-void snapshot_builder_route(struct snapshot_builder *builder, const char *host, const char *path,
-                            uint32_t service, const struct snapshot_route *route)
+static struct snapshot_text builder_host_name(struct snapshot_builder *builder, const char *host)
 {
-    struct route_entry entry = {.host = builder_string(builder, host), .route = *route};
+    struct snapshot_text name = builder_string(builder, host);
+
+    if (!builder->strings.failed)
+        for (char *c = builder->strings.ptr + name.offset; *c; c++)
+            if (*c >= 'A' && *c <= 'Z')
+                *c = (char)(*c + ('a' - 'A'));
+    return name;
+}
+
+static struct slice trimmed_path(const char *path)
+{
     struct slice prefix = slice_from(path);
 
     while (prefix.len > 1 && prefix.ptr[prefix.len - 1] == '/')
         prefix.len--;
-    entry.route.path = builder_text(builder, prefix.len ? prefix : SLICE("/"));
-    entry.route.service = service;
-    if (!builder->strings.failed)
-        for (char *c = builder->strings.ptr + entry.host.offset; *c; c++)
-            if (*c >= 'A' && *c <= 'Z')
-                *c = (char)(*c + ('a' - 'A'));
-    buf_append(&builder->routes, &entry, sizeof entry);
+    return prefix.len ? prefix : SLICE("/");
 }
 
-/* ---- layout */
+void snapshot_builder_route(struct snapshot_builder *builder, const char *host, const char *path,
+                            uint32_t service, const struct snapshot_route *route)
+{
+    struct route_entry entry = {.host = builder_host_name(builder, host), .route = *route};
+
+    entry.route.path = builder_text(builder, trimmed_path(path));
+    entry.route.service = service;
+    entry.route.transport_security = (struct snapshot_text){0};
+    buf_append(&builder->route_entries, &entry, sizeof entry);
+}
 
 static struct slice builder_slice(const struct snapshot_builder *builder, struct snapshot_text text)
 {
     return (struct slice){builder->strings.ptr + text.offset, text.len};
 }
+
+void snapshot_builder_transport_security(struct snapshot_builder *builder, const char *host,
+                                         const char *path, const char *value)
+{
+    struct route_entry *entries = (struct route_entry *)(void *)builder->route_entries.ptr;
+    uint32_t i = entry_count(&builder->route_entries, sizeof *entries);
+
+    while (!builder->strings.failed && i-- > 0) { /* the newest first: that is nearly always it */
+        if (!slice_eq_nocase(builder_slice(builder, entries[i].host), slice_from(host)) ||
+            !slice_eq(builder_slice(builder, entries[i].route.path), trimmed_path(path)))
+            continue;
+        entries[i].route.transport_security = builder_string(builder, value);
+        return;
+    }
+}
+
+/* ---- certificates */
+
+void snapshot_builder_host(struct snapshot_builder *builder, const char *host,
+                           const struct snapshot_host *tls)
+{
+    struct host_entry entry = {.number = entry_count(&builder->host_entries, sizeof entry),
+                               .tls = *tls};
+
+    entry.tls.name = builder_host_name(builder, host);
+    buf_append(&builder->host_entries, &entry, sizeof entry);
+}
+
+/* The number under which this content was added before, or 0. */
+static uint32_t known_find(const struct snapshot_builder *builder, uint64_t hash)
+{
+    return (uint32_t)(uintptr_t)map_get(builder->known,
+                                        (struct slice){(const char *)&hash, sizeof hash});
+}
+
+static void known_add(struct snapshot_builder *builder, uint64_t hash, uint32_t number)
+{
+    if (map_put(builder->known, (struct slice){(const char *)&hash, sizeof hash},
+                (void *)(uintptr_t)number) < 0)
+        builder->has_failed = true;
+}
+
+static uint64_t hash_slice(struct slice s, uint64_t seed)
+{
+    return hash_fast(s.ptr, s.len, seed + s.len);
+}
+
+uint32_t snapshot_builder_certificate(struct snapshot_builder *builder, const char *name,
+                                      struct slice chain_pem, struct slice ocsp_der,
+                                      const uint8_t key_id[32])
+{
+    uint64_t hash = hash_slice(
+        ocsp_der, hash_slice(chain_pem, hash_slice(slice_from(name), SNAPSHOT_ARRAY_certificates)));
+    uint32_t number = known_find(builder, hash);
+    struct snapshot_certificate certificate;
+
+    if (number > 0 && !builder->certificates.failed && !builder->strings.failed) {
+        memcpy(&certificate, builder->certificates.ptr + (number - 1) * sizeof certificate,
+               sizeof certificate);
+        if (slice_eq(builder_slice(builder, certificate.name), slice_from(name)) &&
+            slice_eq(builder_slice(builder, certificate.chain_pem), chain_pem) &&
+            slice_eq(builder_slice(builder, certificate.ocsp_der), ocsp_der) &&
+            memcmp(certificate.key_id, key_id, sizeof certificate.key_id) == 0)
+            return number;
+    }
+    certificate = (struct snapshot_certificate){.name = builder_host_name(builder, name),
+                                                .chain_pem = builder_text(builder, chain_pem),
+                                                .ocsp_der = builder_text(builder, ocsp_der)};
+    memcpy(certificate.key_id, key_id, sizeof certificate.key_id);
+    buf_append(&builder->certificates, &certificate, sizeof certificate);
+    number = entry_count(&builder->certificates, sizeof certificate);
+    known_add(builder, hash, number);
+    return number;
+}
+
+uint32_t snapshot_builder_authority(struct snapshot_builder *builder, struct slice pem)
+{
+    uint64_t hash = hash_slice(pem, SNAPSHOT_ARRAY_authorities);
+    uint32_t number = known_find(builder, hash);
+    struct snapshot_authority authority;
+
+    if (number > 0 && !builder->authorities.failed && !builder->strings.failed &&
+        number <= entry_count(&builder->authorities, sizeof authority)) {
+        memcpy(&authority, builder->authorities.ptr + (number - 1) * sizeof authority,
+               sizeof authority);
+        if (slice_eq(builder_slice(builder, authority.pem), pem))
+            return number;
+    }
+    authority.pem = builder_text(builder, pem);
+    buf_append(&builder->authorities, &authority, sizeof authority);
+    number = entry_count(&builder->authorities, sizeof authority);
+    known_add(builder, hash, number);
+    return number;
+}
+
+void snapshot_builder_challenge(struct snapshot_builder *builder, enum snapshot_challenge_kind kind,
+                                const char *name, const char *value, uint32_t certificate)
+{
+    struct snapshot_challenge challenge = {.kind = kind};
+
+    if (kind == SNAPSHOT_CHALLENGE_TLS) {
+        challenge.name = builder_host_name(builder, name);
+        challenge.certificate = certificate;
+    } else {
+        challenge.name = builder_string(builder, name);
+        challenge.value = builder_string(builder, value);
+    }
+    buf_append(&builder->challenges, &challenge, sizeof challenge);
+}
+
+void snapshot_builder_ticket_keys(struct snapshot_builder *builder, struct slice keys)
+{
+    builder->settings.ticket_keys = builder_text(builder, keys);
+}
+
+/* ---- networks and upstreams */
+
+struct snapshot_range snapshot_builder_networks(struct snapshot_builder *builder,
+                                                const struct snapshot_network *networks,
+                                                size_t count)
+{
+    struct snapshot_range range = {.first = entry_count(&builder->networks, sizeof *networks),
+                                   .count = (uint32_t)count};
+
+    if (count > 0)
+        buf_append(&builder->networks, networks, count * sizeof *networks);
+    return range;
+}
+
+uint32_t snapshot_builder_upstream_tls(struct snapshot_builder *builder, const char *server_name,
+                                       struct slice ca_pem, bool is_unverified)
+{
+    struct snapshot_upstream_tls tls = {.server_name = builder_string(builder, server_name),
+                                        .ca_pem = builder_text(builder, ca_pem),
+                                        .is_unverified = is_unverified};
+
+    buf_append(&builder->upstream_tls, &tls, sizeof tls);
+    return entry_count(&builder->upstream_tls, sizeof tls);
+}
+
+/* ---- layout */
 
 static int route_compare(const void *left, const void *right, void *context)
 {
@@ -196,17 +374,47 @@ static int route_compare(const void *left, const void *right, void *context)
                                  builder_slice(builder, b->route.path));
 }
 
-/* Sort the routes and split them into `hosts` and `routes`. */
-static int builder_group(struct snapshot_builder *builder, struct buf *hosts, struct buf *routes,
-                         struct error *err)
+static int host_compare(const void *left, const void *right, void *context)
 {
-    struct route_entry *entries = (struct route_entry *)(void *)builder->routes.ptr;
-    uint32_t count = entry_count(&builder->routes, sizeof *entries);
+    const struct snapshot_builder *builder = context;
+    const struct host_entry *a = left, *b = right;
+    int order = snapshot_text_compare(builder_slice(builder, a->tls.name),
+                                      builder_slice(builder, b->tls.name));
+
+    return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
+}
+
+/* Both sides are sorted: *cursor only moves on. What was said last of a name holds. */
+static struct snapshot_host host_side(const struct snapshot_builder *builder, struct slice name,
+                                      uint32_t *cursor)
+{
+    const struct host_entry *entries = (const struct host_entry *)(void *)builder->host_entries.ptr;
+    uint32_t count = entry_count(&builder->host_entries, sizeof *entries);
+    struct snapshot_host host = {0};
+
+    while (*cursor < count &&
+           snapshot_text_compare(builder_slice(builder, entries[*cursor].tls.name), name) < 0)
+        ++*cursor;
+    for (uint32_t i = *cursor;
+         i < count && slice_eq(builder_slice(builder, entries[i].tls.name), name); i++)
+        host = entries[i].tls;
+    return host;
+}
+
+/* Sort the entries and make `hosts` and `routes` of them. */
+static int builder_group(struct snapshot_builder *builder, struct error *err)
+{
+    struct route_entry *entries = (struct route_entry *)(void *)builder->route_entries.ptr;
+    uint32_t count = entry_count(&builder->route_entries, sizeof *entries), cursor = 0;
     struct snapshot_host host = {0};
 
     if (count == 0)
         return 0;
     qsort_r(entries, count, sizeof *entries, route_compare, builder);
+    if (builder->host_entries.len > 0)
+        qsort_r(builder->host_entries.ptr,
+                entry_count(&builder->host_entries, sizeof(struct host_entry)),
+                sizeof(struct host_entry), host_compare, builder);
     for (uint32_t i = 0; i < count; i++) {
         struct slice name = builder_slice(builder, entries[i].host);
 
@@ -217,96 +425,111 @@ static int builder_group(struct snapshot_builder *builder, struct buf *hosts, st
                              SLICE_ARG(builder_slice(builder, entries[i].route.path)));
         if (i == 0 || !slice_eq(name, builder_slice(builder, host.name))) {
             if (i > 0)
-                buf_append(hosts, &host, sizeof host);
-            host = (struct snapshot_host){.name = entries[i].host, .routes = {.first = i}};
+                buf_append(&builder->hosts, &host, sizeof host);
+            host = host_side(builder, name, &cursor);
+            host.name = entries[i].host;
+            host.routes = (struct snapshot_range){.first = i};
         }
         host.routes.count++;
-        buf_append(routes, &entries[i].route, sizeof entries[i].route);
+        buf_append(&builder->routes, &entries[i].route, sizeof entries[i].route);
     }
-    buf_append(hosts, &host, sizeof host);
+    buf_append(&builder->hosts, &host, sizeof host);
     return 0;
 }
 
-/* Where `array` goes, relative to the block. */
-static uint64_t place(uint64_t *cursor, const struct buf *array)
+/* Where `bytes` go, relative to the block. */
+static uint64_t place(uint64_t *cursor, uint64_t bytes)
 {
     uint64_t offset = (*cursor + 7) / 8 * 8;
 
-    *cursor = offset + array->len;
+    *cursor = offset + bytes;
     return offset;
 }
 
-static int builder_layout(struct snapshot_builder *builder, uint64_t version,
-                          const struct buf *hosts, const struct buf *routes, struct buf *block,
+static void append_aligned(struct buf *block, size_t start, const void *bytes, size_t len)
+{
+    while (!block->failed && (block->len - start) % 8 != 0)
+        buf_append_byte(block, '\0');
+    buf_append(block, bytes, len);
+}
+
+static int builder_layout(struct snapshot_builder *builder, uint64_t version, struct buf *block,
                           struct error *err)
 {
-    struct snapshot_header header = {
-        .magic = SNAPSHOT_MAGIC,
-        .format_version = SNAPSHOT_VERSION,
-        .version = version,
-        .settings = builder->settings,
-        .host_count = entry_count(hosts, sizeof(struct snapshot_host)),
-        .route_count = entry_count(routes, sizeof(struct snapshot_route)),
-        .service_count = entry_count(&builder->services, sizeof(struct snapshot_service)),
-        .endpoint_count = entry_count(&builder->endpoints, sizeof(struct snapshot_endpoint)),
-        .header_count = entry_count(&builder->headers, sizeof(struct snapshot_header_rule)),
-        .redirect_count = entry_count(&builder->redirects, sizeof(struct snapshot_redirect)),
-        .strings_len = builder->strings.len,
+    const struct buf *arrays[] = {
+#define X(name, type) &builder->name,
+        SNAPSHOT_ARRAYS(X)
+#undef X
     };
-    const struct buf *arrays[] = {hosts,
-                                  routes,
-                                  &builder->services,
-                                  &builder->endpoints,
-                                  &builder->headers,
-                                  &builder->redirects,
-                                  &builder->strings};
+    struct snapshot_array specs[] = {
+#define X(name, type) {.count = entry_count(&builder->name, sizeof(type)), .stride = sizeof(type)},
+        SNAPSHOT_ARRAYS(X)
+#undef X
+    };
+    struct snapshot_header header = {.magic = SNAPSHOT_MAGIC,
+                                     .format_version = SNAPSHOT_VERSION,
+                                     .version = version,
+                                     .strings_len = builder->strings.len,
+                                     .settings_bytes = sizeof builder->settings,
+                                     .array_count = SNAPSHOT_ARRAY_COUNT};
     uint64_t cursor = sizeof header;
     size_t start = block->len;
 
-    header.hosts_offset = place(&cursor, hosts);
-    header.routes_offset = place(&cursor, routes);
-    header.services_offset = place(&cursor, &builder->services);
-    header.endpoints_offset = place(&cursor, &builder->endpoints);
-    header.headers_offset = place(&cursor, &builder->headers);
-    header.redirects_offset = place(&cursor, &builder->redirects);
-    header.strings_offset = place(&cursor, &builder->strings);
+    header.settings_offset = place(&cursor, sizeof builder->settings);
+    header.arrays_offset = place(&cursor, sizeof specs);
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        specs[i].offset = place(&cursor, arrays[i]->len);
+    header.strings_offset = place(&cursor, builder->strings.len);
     header.total_bytes = cursor;
     if (header.total_bytes > SNAPSHOT_MAX)
         return error_set(err, ERR_LIMIT, "the routing snapshot is larger than %u MiB",
                          SNAPSHOT_MAX >> 20);
 
-    buf_append(block, &header, sizeof header);
-    for (size_t i = 0; i < ARRAY_LEN(arrays); i++) {
-        while (!block->failed && (block->len - start) % 8 != 0)
-            buf_append_byte(block, '\0');
-        buf_append_slice(block, buf_slice(arrays[i]));
-    }
+    (void)buf_reserve(block, (size_t)header.total_bytes);
+    append_aligned(block, start, &header, sizeof header);
+    append_aligned(block, start, &builder->settings, sizeof builder->settings);
+    append_aligned(block, start, specs, sizeof specs);
+    for (size_t i = 0; i < ARRAY_LEN(arrays); i++)
+        append_aligned(block, start, arrays[i]->ptr, arrays[i]->len);
+    append_aligned(block, start, builder->strings.ptr, builder->strings.len);
     if (block->failed)
         return error_set(err, ERR_LIMIT,
                          "the routing snapshot does not fit its buffer of %zu bytes", block->limit);
     return 0;
 }
 
+static bool builder_has_failed(const struct snapshot_builder *builder)
+{
+    bool has_failed = builder->has_failed || builder->route_entries.failed ||
+                      builder->host_entries.failed || builder->strings.failed;
+
+#define X(name, type) has_failed = has_failed || builder->name.failed;
+    SNAPSHOT_ARRAYS(X)
+#undef X
+    return has_failed;
+}
+
 int snapshot_builder_finish(struct snapshot_builder *builder, uint64_t version, struct buf *block,
                             struct error *err)
 {
-    struct buf hosts CLEANUP(buf_done) = BUF_INIT(SNAPSHOT_MAX / 2);
-    struct buf routes CLEANUP(buf_done) = BUF_INIT(SNAPSHOT_MAX / 2);
     struct snapshot view;
     size_t start = block->len;
     int code;
 
     assert(start % 8 == 0);
-    if (builder->has_failed || builder->services.failed || builder->endpoints.failed ||
-        builder->headers.failed || builder->redirects.failed || builder->routes.failed ||
-        builder->strings.failed)
+    if (builder_has_failed(builder))
         return error_set(err, ERR_LIMIT, "the routing snapshot has too many entries");
-    (void)builder_text(builder, (struct slice){0}); /* so that the string region is never empty */
-    if ((code = builder_group(builder, &hosts, &routes, err)) < 0 ||
-        (code = builder_layout(builder, version, &hosts, &routes, block, err)) < 0)
+    builder->hosts.len = builder->routes.len = 0; /* of a finish before this one */
+    if ((code = builder_group(builder, err)) < 0)
+        return code;
+    if (builder_has_failed(builder))
+        return error_set(err, ERR_LIMIT, "the routing snapshot has too many entries");
+    if ((code = builder_layout(builder, version, block, err)) < 0)
         return code;
     code = snapshot_open(block->ptr + start, block->len - start, &view, err);
     if (code < 0)
         block->len = start;
+    else
+        snapshot_close(&view);
     return code;
 }

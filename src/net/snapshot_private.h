@@ -1,10 +1,13 @@
-/* snapshot_private.h - what the reader and the builder of snapshots share. */
+/* snapshot_private.h - what the files of snapshots share. */
 #ifndef NET_SNAPSHOT_PRIVATE_H
 #define NET_SNAPSHOT_PRIVATE_H
 
-#include "base/slice.h"
+#include "net/snapshot.h"
 
 /* The order of host names: bytewise, a prefix before what it begins. */
 int snapshot_text_compare(struct slice a, struct slice b);
+
+/* The content of a view whose arrays and string region lie within the block. ERR_INVALID. */
+MUST_USE int snapshot_check(const struct snapshot *view, struct error *err);
 
 #endif

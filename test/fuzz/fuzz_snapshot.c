@@ -15,7 +15,7 @@ static void read_text(const struct snapshot *view, struct snapshot_text text)
 
 static void walk(const struct snapshot *view)
 {
-    for (uint32_t i = 0; i < view->header->service_count; i++) {
+    for (uint32_t i = 0; i < view->services_count; i++) {
         const struct snapshot_service *service = &view->services[i];
 
         read_text(view, service->app);
@@ -27,7 +27,7 @@ static void walk(const struct snapshot *view)
         for (uint32_t n = 0; n < service->redirects.count; n++)
             read_text(view, view->redirects[service->redirects.first + n].to);
     }
-    for (uint32_t i = 0; i < view->header->host_count; i++) {
+    for (uint32_t i = 0; i < view->hosts_count; i++) {
         const struct snapshot_host *host = &view->hosts[i];
 
         for (uint32_t n = 0; n < host->routes.count; n++) {
@@ -35,9 +35,27 @@ static void walk(const struct snapshot *view)
             const struct snapshot_route *found = snapshot_route_find(
                 view, snapshot_slice(view, host->name), snapshot_slice(view, route->path));
 
-            assert(found && route->service < view->header->service_count);
+            for (uint32_t at = 0; at < route->trusted_proxies.count; at++)
+                sink += view->networks[route->trusted_proxies.first + at].address[15];
+            read_text(view, route->transport_security);
+            assert(found && route->service < view->services_count);
         }
     }
+    for (uint32_t i = 0; i < view->certificates_count; i++) {
+        read_text(view, view->certificates[i].chain_pem);
+        read_text(view, view->certificates[i].ocsp_der);
+        sink += view->certificates[i].key_id[31];
+    }
+    for (uint32_t i = 0; i < view->challenges_count; i++)
+        read_text(view, view->challenges[i].value);
+    for (uint32_t i = 0; i < view->authorities_count; i++)
+        read_text(view, view->authorities[i].pem);
+    for (uint32_t i = 0; i < view->upstream_tls_count; i++)
+        read_text(view, view->upstream_tls[i].ca_pem);
+    for (uint32_t i = 0; i < view->settings->proxy_networks.count; i++)
+        sink += view->networks[view->settings->proxy_networks.first + i].prefix_bits;
+    read_text(view, view->settings->ticket_keys);
+    (void)snapshot_host_find(view, SLICE("a.b.example.org"));
     (void)snapshot_route_find(view, SLICE("a.b.example.org"), SLICE("/api/x"));
 }
 
@@ -49,8 +67,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!copy)
         return 0;
     memcpy(copy, data, size);
-    if (snapshot_open(copy, size, &view, NULL) == 0)
+    if (snapshot_open(copy, size, &view, NULL) == 0) {
         walk(&view);
+        snapshot_close(&view);
+    }
     free(copy);
     return 0;
 }

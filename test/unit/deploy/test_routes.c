@@ -87,7 +87,7 @@ static void nothing_is_routed_before_the_first_release_is_live(void **state)
     world_pass(world, 1000);
     build(world, &built);
     assert_null(service_at(&built, "/api"));
-    assert_int_equal(built.snapshot.header->endpoint_count, 0);
+    assert_int_equal(built.snapshot.endpoints_count, 0);
     buf_done(&built.block);
 }
 
@@ -104,7 +104,7 @@ static void what_still_drains_of_a_dropped_service_is_told(void **state)
     assert_int_equal(world_app(world, "shop")->current, 2);
     build(world, &built);
     assert_null(service_at(&built, "/api")->endpoints.count ? service_at(&built, "/api") : NULL);
-    assert_int_equal(built.snapshot.header->endpoint_count, 2);
+    assert_int_equal(built.snapshot.endpoints_count, 2);
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(built.snapshot.endpoints[i].state, SNAPSHOT_DRAINING);
     buf_done(&built.block);
