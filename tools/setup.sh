@@ -4,8 +4,10 @@ BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libyam
     zlib1g-dev libarchive-dev libpq-dev libssl-dev libnghttp2-dev libcurl4-openssl-dev"
 STACK_PACKAGES="postgresql postgresql-client redis-server git python3 python3-venv util-linux"
 TEST_PACKAGES="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-pytest python3-pytest-xdist
-    python3-jsonschema python3-yaml valgrind
+    python3-jsonschema python3-yaml python3-h2 python3-hpack openssl varnish valgrind
     systemd iproute2 procps man-db mount bash zsh curl"
+# What only bench/conformance needs: the proxies that it sets beside ours.
+PEER_PACKAGES="nginx-light haproxy apache2 caddy varnish h2o"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '==> %s\n' "$*"; }
