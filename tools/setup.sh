@@ -5,6 +5,7 @@ BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libyam
 STACK_PACKAGES="postgresql postgresql-client redis-server git python3 python3-venv util-linux"
 TEST_PACKAGES="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-pytest python3-pytest-xdist
     python3-jsonschema python3-yaml python3-h2 python3-hpack openssl varnish valgrind
+    nginx-light apache2-bin lighttpd
     systemd iproute2 procps man-db mount bash zsh curl"
 # What only bench/conformance needs: the proxies that it sets beside ours.
 PEER_PACKAGES="nginx-light haproxy apache2 caddy varnish h2o"
@@ -47,7 +48,7 @@ as_root() {
 
 # Install what is missing of the named packages; asks nothing and starts no service.
 need_packages() {
-    local missing=() package
+    local missing=() package unit
     for package in "$@"; do
         dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
     done
@@ -59,6 +60,13 @@ need_packages() {
     progress build/packages.log as_root DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 SYSTEMD_OFFLINE=1 \
         apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" ||
         { tail -n 20 build/packages.log >&2; die "apt-get install failed"; }
+    # Nor shall a server that only tests need come up with the next boot.
+    for package in $(sed -n 's/^Setting up \([^: ]*\).*/\1/p' build/packages.log); do
+        for unit in $(dpkg -L "$package" | grep -oE '[^/@]+\.service$'); do
+            as_root SYSTEMD_OFFLINE=1 systemctl disable --quiet "$unit" >/dev/null 2>&1
+        done
+    done
+    return 0
 }
 
 # Node.js 18 or newer with npm: whatever is installed, else Debian's.
