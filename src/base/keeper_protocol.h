@@ -3,14 +3,17 @@
  * Why: the keeper is root and parses nothing, so what it is told has a fixed layout: one struct a
  * message on a SOCK_SEQPACKET pair (fd 3 of every role), then a region of NUL-terminated strings
  * where the struct says so. Both ends are the same binary on one machine, so the layout is native;
- * KEEPER_PROTOCOL_VERSION changes when a running keeper of an older build could misread it (the
- * keeper outlives the roles that it restarts). Reader's duty: check the size against the type, the
- * string count against the region, every string's end.
+ * KEEPER_PROTOCOL_VERSION changes when a keeper and a role of another build could misread each
+ * other: during an upgrade they talk. So a struct that strings follow never grows (new strings go
+ * behind the last one), the others grow at their end, and an upgrade to a binary with another
+ * protocol version is refused. Reader's duty: check the size against the type, the string count
+ * against the region, every string's end.
  *
  * What each side sends:
  *   keeper → every role     HELLO first, then PEER …, and QUIT when the platform stops
  *   keeper → control        ROLE for each role and on each change, COUNTERS, HELD, UNIT for each
- * running or unforgotten unit, then TABLE_END; later UNIT on every change, REPLY to each request
+ * running or unforgotten unit, UPGRADE_STATE, then TABLE_END; later UNIT on every change, REPLY to
+ * each request, UPGRADE_STATE on each step
  *   keeper → edge           LISTENER …, COUNTERS (its own slab), HELD ("snapshot"), ACCESS (write
  * end of its access pipe), TABLE_END
  *   keeper → signer         HELD ("keys"), TABLE_END
@@ -62,6 +65,7 @@ enum keeper_message_type {
     KEEPER_LISTENER,
     KEEPER_ACCESS,
     KEEPER_STREAM,
+    KEEPER_UPGRADE_STATE,
     KEEPER_READY = 100,
     KEEPER_SPAWN,
     KEEPER_STOP,
@@ -104,17 +108,35 @@ struct keeper_peer {
     uint32_t role, role_index;
 };
 
+enum {
+    /* Another process of this role takes over, and what runs stays: end, but stop nothing. An edge
+     * lets requests and tunnels go on until the grace ends. */
+    KEEPER_QUIT_REPLACED = 1,
+};
+
 struct keeper_quit {
     struct keeper_header header;
     uint32_t grace_ms; /* finish within this, then exit 0 */
+    uint32_t flags;
 };
 
+enum keeper_role_phase {
+    KEEPER_PHASE_DOWN, /* waits for its restart */
+    KEEPER_PHASE_STARTING,
+    KEEPER_PHASE_SERVING,
+    KEEPER_PHASE_DRAINING, /* finishes what it has, then ends for good */
+    KEEPER_PHASE_GONE,     /* ended for good: forget it */
+};
+
+/* strings: version text of its binary */
 struct keeper_role_state {
     struct keeper_header header;
     uint32_t role, role_index;
     int32_t pid; /* 0: down, being restarted */
     uint32_t restarts;
     uint64_t started_at_us; /* wall clock */
+    uint32_t phase;         /* enum keeper_role_phase */
+    uint32_t reserved;
 };
 
 /* fd: the edge's shared counters (base/counters.h). control gets one for every edge. */
@@ -254,14 +276,51 @@ struct keeper_drop {
     struct keeper_header header;
 };
 
-/* strings: path of a binary ("": back to the one before). The keeper opens it, checks that nobody
+enum keeper_upgrade_kind {
+    KEEPER_UPGRADE_TO_PATH,
+    KEEPER_UPGRADE_TO_START, /* what lies where the platform was started from */
+    KEEPER_UPGRADE_BACK,     /* to the binary before this one */
+};
+
+/* strings: path of a binary, absolute ("" unless TO_PATH). The keeper opens it, checks that nobody
  * but its own user could have written it, tries it (it must read the keeper's state and say so),
  * executes it in its own place with every pid and descriptor kept, and then replaces the roles one
- * after another. The REPLY comes before the execution: 0 when it is about to happen. When a role of
- * the new binary does not become healthy, the keeper returns to the old one by itself; each control
- * that starts learns from HELLO which binary runs. */
+ * after another. The REPLY comes once that begins or is refused; UPGRADE_STATE tells each step.
+ * When a role of the new binary does not become healthy, the keeper returns to the old one by
+ * itself. */
 struct keeper_upgrade {
     struct keeper_header header;
+    uint32_t kind;
+    uint32_t upgrade;  /* its number, above that of the last UPGRADE_STATE */
+    uint32_t drain_ms; /* how long the edges that are replaced let requests and tunnels go on */
+    uint32_t reserved;
+};
+
+#define KEEPER_UPGRADE_STATES(X)                                                                   \
+    X(NONE, "none")           /* none since the platform's start */                                \
+    X(TRYING, "trying")       /* the new binary reads the keeper's state */                        \
+    X(REPLACING, "replacing") /* it runs; step says which role */                                  \
+    X(WATCHING, "watching")   /* all roles are replaced: do they stay up? */                       \
+    X(RETURNING, "returning") /* they did not: the old binary runs again */                        \
+    X(DONE, "done")           /* final, as are those that follow */                                \
+    X(REFUSED, "refused")     /* nothing was changed */                                            \
+    X(RETURNED, "returned")   /* all is as it was before */
+
+enum keeper_upgrade_phase {
+#define X(state, name) KEEPER_UPGRADE_##state,
+    KEEPER_UPGRADE_STATES(X)
+#undef X
+};
+
+/* strings: version text of the binary before, of the one wanted ("" while unknown), what is being
+ * done now, why it failed, what to do */
+struct keeper_upgrade_state {
+    struct keeper_header header;
+    uint32_t upgrade;
+    uint32_t phase;                      /* enum keeper_upgrade_phase */
+    int32_t code;                        /* REFUSED, RETURNED: an enum error_code */
+    uint32_t is_back;                    /* a downgrade */
+    uint64_t started_at_us, ended_at_us; /* wall clock; 0: not yet */
 };
 
 /* The struct of a message that the keeper sends; SIZE_MAX for types that it does not. */
@@ -292,6 +351,8 @@ static inline size_t keeper_message_size(uint32_t type)
         return sizeof(struct keeper_access);
     case KEEPER_STREAM:
         return sizeof(struct keeper_stream);
+    case KEEPER_UPGRADE_STATE:
+        return sizeof(struct keeper_upgrade_state);
     default:
         return SIZE_MAX;
     }

@@ -1,4 +1,5 @@
 /* The verbs that only look at what was: releases, trash, version. */
+#include "base/version.h"
 #include "cli/cli_private.h"
 #include <unistd.h>
 
@@ -143,7 +144,7 @@ int verb_version(struct command *command)
         struct buf text = BUF_INIT(4096);
         struct json_writer writer = JSON_WRITER(&text);
         json_begin_object(&writer, NULL);
-        json_write_text(&writer, "version", SLIPWAY_VERSION);
+        json_write_text(&writer, "version", slipway_version);
         json_write_text(&writer, "platform", platform);
         json_end_object(&writer);
         buf_append_byte(&text, '\n');
@@ -151,8 +152,8 @@ int verb_version(struct command *command)
         buf_done(&text);
         return 0;
     }
-    printf("slipway " SLIPWAY_VERSION "\n");
-    if (platform && strcmp(platform, SLIPWAY_VERSION) != 0)
+    printf("slipway %s\n", slipway_version);
+    if (platform && strcmp(platform, slipway_version) != 0)
         printf("the platform at '%s' runs %s\n", command->state_directory, platform);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* status.c - what is going on, as JSON; the shapes are the promise of `slipway … --json`
  * (docs/admin-api.md). */
+#include "base/version.h"
 #include "control/control_private.h"
 #include "deploy/app.h"
 #include "deploy/database.h"
@@ -234,7 +235,7 @@ int control_status(struct control *control, const char *name, struct buf *ret_js
             return code;
     }
     json_begin_object(&writer, NULL);
-    json_write_text(&writer, "version", SLIPWAY_VERSION);
+    json_write_text(&writer, "version", slipway_version);
     json_write_text(&writer, "state_directory", control->state_directory);
     json_write_integer(&writer, "http_port", platform->settings.http_port);
     json_write_integer(&writer, "https_port", platform->settings.https_port);

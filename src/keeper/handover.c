@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "base/version.h"
 #include "os/file.h"
 #include "os/socket.h"
 
@@ -30,7 +31,7 @@ static void handover_hello(struct role *role)
         .https_port = https ? https->port : 0,
     };
     const char *strings[] = {keeper->options->state_directory, http ? http->address : "",
-                             https ? https->address : "", SLIPWAY_VERSION, ""};
+                             https ? https->address : "", slipway_version, ""};
 
     role_post(role, &message, sizeof message, strings, ARRAY_LEN(strings), -1);
 }

@@ -1,0 +1,3 @@
+#include "base/version.h"
+
+const char slipway_version[] = SLIPWAY_VERSION;
