@@ -4,7 +4,9 @@ import select
 import socket
 import time
 
-from reference import MARKER
+from generate import Case
+from judge import describe_http1, fault_of_http1
+from reference import MARKER, read_stream
 
 ANSWER_S = 10  # for what must be answered
 QUIET_S = 0.04  # after that, what need not be answered is not waited for
@@ -52,12 +54,12 @@ def head_of(data):
 class Session:
     """One connection through the edge, driven to its end."""
 
-    def __init__(self, port, case, meaning):
-        self.case = case
-        self.requests, self.begun, self.verdict = meaning
+    def __init__(self, edge, seed, number, name):
+        self.case = Case(seed, number, name)
+        self.requests, self.begun, self.verdict = read_stream(self.case.bytes)
         self.answers, self.buffer, self.trouble = [], b"", None
         self.is_ended = self.is_tunnel = self.is_done_sending = False
-        self.socket = socket.create_connection(("127.0.0.1", port), 10)
+        self.socket = socket.create_connection(("127.0.0.1", edge.port), 10)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             self.drive()
@@ -173,3 +175,9 @@ class Session:
             return None
         answer.body = rest
         return b""
+
+    def fault_of(self, records):
+        return fault_of_http1(self, records)
+
+    def describe(self, records):
+        return describe_http1(self, records)

@@ -19,18 +19,12 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "edge")]
 import edge_world
 import origins
-from client import Session
-from generate import Case
+import client
+import http2
 from judge import Judge
-from reference import read_stream
 
 THREADS = 6
 FAULTS_SHOWN = 5
-
-
-def http1_session(edge, seed, number, name):
-    case = Case(seed, number, name)
-    return Session(edge.port, case, read_stream(case.bytes))
 
 
 class Run:
@@ -97,6 +91,15 @@ def judge_run(report, run, records, minimum):
         report.line(not faults, "%s: what %s saw is what was answered" % (run.protocol, name), notes)
 
 
+def offers_http2(report, edges):
+    why = None if http2.hpack else "python3-hpack is not installed"
+    if not why and not all(getattr(edge, "tls_port", None) for edge in edges.values()):
+        why = "the harness has no TLS listener"
+    if why:
+        report.skip("HTTP/2", why)
+    return not why
+
+
 def edge_settings():
     return {"header_timeout_ms": 5000, "body_idle_timeout_ms": 5000, "keepalive_timeout_ms": 5000, "connection_limit_per_client": 1000}
 
@@ -127,7 +130,9 @@ def main():
             started.append(origins.KINDS[name](work, answerer))
             edges[name] = edge_world.Edge("127.0.0.1:%d" % started[-1].port, settings=edge_settings())
         if "http1" in protocols:
-            runs.append(Run("HTTP/1.1", http1_session, edges, options.seed))
+            runs.append(Run("HTTP/1.1", client.Session, edges, options.seed))
+        if "http2" in protocols and offers_http2(report, edges):
+            runs.append(Run("HTTP/2", http2.Session, edges, options.seed))
         for run in runs:
             if options.case is not None:
                 run.one(options.case)
