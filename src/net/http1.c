@@ -159,7 +159,14 @@ static enum http1_result target_classify(struct cursor *cursor, struct http1_hea
                                                     : fault(cursor, "target * without OPTIONS");
     }
     head->target_form = HTTP1_TARGET_ABSOLUTE;
-    return target_split_absolute(head) ? HTTP1_DONE : fault(cursor, "request target is not valid");
+    if (!target_split_absolute(head))
+        return fault(cursor, "request target is not valid");
+    if (head->method == HTTP1_METHOD_OPTIONS && head->path.len == 0) {
+        /* "OPTIONS http://host" asks about the server, not about its "/" (RFC 9112 §3.2.4). */
+        head->target_form = HTTP1_TARGET_ASTERISK;
+        head->target = SLICE("*");
+    }
+    return HTTP1_DONE;
 }
 
 static enum http1_result parse_target(struct cursor *cursor, struct http1_head *head)
@@ -448,13 +455,11 @@ static enum http1_result read_host(const struct cursor *cursor, struct http1_hea
     if (!meaning->host) {
         if (head->version_minor == 1)
             return fault(cursor, "Host is missing");
-        if (head->target_form != HTTP1_TARGET_ABSOLUTE)
-            head->host = SLICE("");
         return HTTP1_DONE;
     }
     if (!http1_host_is_valid(meaning->host->value))
         return fault(cursor, "Host is not valid");
-    if (head->target_form != HTTP1_TARGET_ABSOLUTE)
+    if (head->host.len == 0) /* else the target named it */
         head->host = meaning->host->value;
     return HTTP1_DONE;
 }

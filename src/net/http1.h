@@ -135,7 +135,7 @@ struct http1_head {
     enum http1_method method;
     enum http1_target target_form;
     struct slice method_text;
-    struct slice target; /* as it came */
+    struct slice target; /* as it came; "*" for an OPTIONS of "http://host" */
     struct slice path;   /* path and query of the target, starts with '/' ("" for "http://host", "*"
                             and CONNECT) */
     struct slice host; /* host[:port]: of an absolute target, else of the Host field; valid syntax;

@@ -67,7 +67,7 @@ def run_rows(rows, make_subject, lane_count=8, on_result=None):
     """make_subject(origin ports) starts the subject. Returns the results in the order of the rows."""
     origins = [Origin() for _ in range(lane_count)]
     subject = make_subject([origin.port for origin in origins])
-    left, done = queue.Queue(), {}
+    left, done, telling = queue.Queue(), {}, threading.Lock()
     for number, row in enumerate(rows):
         left.put((number, row))
 
@@ -81,7 +81,8 @@ def run_rows(rows, make_subject, lane_count=8, on_result=None):
                 continue
             done[number] = run_row(row, subject, lane, origins[lane])
             if on_result:
-                on_result(done[number])
+                with telling:
+                    on_result(done[number])
 
     try:
         threads = [threading.Thread(target=work, args=(lane,)) for lane in range(lane_count)]

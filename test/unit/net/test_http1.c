@@ -185,6 +185,19 @@ static void a_request_has_one_host(void **state)
     assert_slice_equal(head.path, "/x?y");
 }
 
+static void options_of_a_bare_authority_asks_about_the_server(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(SLICE("OPTIONS http://b:81 HTTP/1.1\r\nHost: a\r\n\r\n"), false, NULL),
+                     HTTP1_DONE);
+    assert_int_equal(head.target_form, HTTP1_TARGET_ASTERISK);
+    assert_slice_equal(head.target, "*");
+    assert_slice_equal(head.host, "b:81");
+    assert_int_equal(parse(SLICE("OPTIONS http://b/ HTTP/1.1\r\nHost: a\r\n\r\n"), false, NULL),
+                     HTTP1_DONE);
+    assert_int_equal(head.target_form, HTTP1_TARGET_ABSOLUTE);
+}
+
 static void an_unknown_expectation_is_refused_in_any_order(void **state)
 {
     static const struct expectation fields[] = {
@@ -355,6 +368,7 @@ int main(void)
         cmocka_unit_test(lines_and_names_are_read_strictly),
         cmocka_unit_test(whatever_frames_a_request_in_two_ways_is_refused),
         cmocka_unit_test(a_request_has_one_host),
+        cmocka_unit_test(options_of_a_bare_authority_asks_about_the_server),
         cmocka_unit_test(an_unknown_expectation_is_refused_in_any_order),
         cmocka_unit_test(connection_marks_what_it_names_but_not_what_is_protected),
         cmocka_unit_test(thousands_of_connection_options_are_refused),
