@@ -163,7 +163,7 @@ static char *put_record(struct edge *edge, const struct client *client, char *at
     at = PUT(at, "\",\"upstream_us\":");
     at = rewrite_u64(at, request->dispatched_us ? now_us - request->dispatched_us : 0);
     at = PUT(at, ",\"client\":\"");
-    at = put_text(at, client->fields + client->address_at, client->address_len);
+    at = rewrite_slice(at, connection_address(client->facts));
     at = PUT(at, "\",\"reason\":\"");
     at = put_json(at, slice_from(request->reason));
     at = request->version_minor ? PUT(at, "\",\"protocol\":\"HTTP/1.1\"}\n")

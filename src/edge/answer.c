@@ -5,6 +5,8 @@
 #define PAGE_BYTES_MAX   2048u
 #define SENDFILE_BYTES   (1024u * 1024u)
 #define SENDFILE_ROUNDS  8u
+#define COPY_BYTES       (64u * 1024u)
+#define COPY_ROUNDS      16u
 #define RETRY_AFTER_TEXT "1"
 
 #define PUT(at, literal) (memcpy((at), (literal), sizeof(literal) - 1), (at) + sizeof(literal) - 1)
@@ -270,6 +272,59 @@ void answer_static(struct client *client)
     answer_move(client);
 }
 
+/* False: not all of what is queued is out yet, or the client is gone. */
+static bool answer_flush(struct client *client)
+{
+    ssize_t put;
+
+    if (!client->transport.can_write)
+        return false;
+    put = transport_write(&client->transport, &client->output);
+    if (put == TRANSPORT_BROKEN) {
+        request_abort(client, 499, "client closed");
+        return false;
+    }
+    if (put > 0)
+        request_touch(client);
+    if (!output_is_empty(&client->output))
+        return false;
+    client_output_release(client);
+    return true;
+}
+
+/* Where bytes are changed on their way (TLS, HTTP/2) the kernel cannot send the file itself: a
+ * block at a time is read, and written before the next. False: as send_file. */
+static bool copy_file(struct client *client)
+{
+    struct request *request = &client->request;
+
+    for (unsigned rounds = 0; request->file_left; rounds++) {
+        char *room;
+        ssize_t got;
+
+        if (!client->transport.can_write)
+            return false;
+        if (rounds == COPY_ROUNDS) {
+            client_resume_later(client);
+            return false;
+        }
+        client->output_len = 0;
+        room = answer_room(client);
+        got = pread(request->file.fd, room, (size_t)MIN(request->file_left, (uint64_t)COPY_BYTES),
+                    (off_t)request->file_offset);
+        if (got <= 0) {
+            request_abort(client, 499, "file was cut short");
+            return false;
+        }
+        request->file_offset += (uint64_t)got;
+        request->file_left -= (uint64_t)got;
+        answer_queue(client, room, room + got);
+        if (!answer_flush(client))
+            return false;
+    }
+    return true;
+}
+
 /* Send from the file what the socket takes. False: not all of it is out yet, or the client is gone.
  */
 static bool send_file(struct client *client)
@@ -322,24 +377,28 @@ static ssize_t write_head(struct client *client)
 void answer_move(struct client *client)
 {
     struct request *request = &client->request;
+    bool is_plain = client->transport.kind == TRANSPORT_PLAIN;
 
     if (!output_is_empty(&client->output)) {
-        ssize_t put;
+        if (is_plain && request->file_left) {
+            ssize_t put;
 
-        if (!client->transport.can_write)
-            return;
-        put = request->file_left ? write_head(client)
-                                 : transport_write(&client->transport, &client->output);
-        if (put == TRANSPORT_BROKEN) {
-            request_abort(client, 499, "client closed");
+            if (!client->transport.can_write)
+                return;
+            put = write_head(client);
+            if (put == TRANSPORT_BROKEN) {
+                request_abort(client, 499, "client closed");
+                return;
+            }
+            if (put > 0)
+                request_touch(client);
+            if (!output_is_empty(&client->output))
+                return;
+            client_output_release(client);
+        } else if (!answer_flush(client)) {
             return;
         }
-        if (put > 0)
-            request_touch(client);
-        if (!output_is_empty(&client->output))
-            return;
-        client_output_release(client);
     }
-    if (request->file_left == 0 || send_file(client))
+    if (request->file_left == 0 || (is_plain ? send_file(client) : copy_file(client)))
         client_request_done(client);
 }

@@ -4,10 +4,7 @@
  *                                                │  └── 101 ──► TUNNEL ──► CLOSED
  *                                                └── answered early, or badly ──► LINGER ──► CLOSED
  */
-#include "base/map.h"
 #include "edge/edge_private.h"
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #define TIMER_STEP_US                                                                              \
@@ -286,20 +283,11 @@ static void client_linger_read(struct client *client)
 
 /* ---- events */
 
-/* The peer sends no more, or is gone: only a look at the socket tells which. */
-static bool client_is_gone(struct client *client)
-{
-    char byte;
-    ssize_t got = recv(client->transport.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-
-    return got < 0 && errno != EAGAIN && errno != EINTR;
-}
-
 static void on_request_event(struct client *client)
 {
     struct request *request = &client->request;
 
-    if (UNLIKELY(client->transport.is_ending) && client_is_gone(client)) {
+    if (UNLIKELY(client->transport.is_ending) && transport_is_gone(&client->transport)) {
         request_abort(client, 499, "client closed");
         return;
     }
@@ -357,76 +345,6 @@ void client_resume(struct client *client)
 
 /* ---- birth and death */
 
-static size_t address_text(const struct sockaddr_storage *address, char *text, size_t size)
-{
-    const void *bytes = NULL;
-    int family = address->ss_family;
-
-    if (family == AF_INET) {
-        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    } else if (family == AF_INET6) {
-        const struct in6_addr *in6 =
-            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-
-        bytes = in6;
-        if (IN6_IS_ADDR_V4MAPPED(in6)) {
-            bytes = in6->s6_addr + 12;
-            family = AF_INET;
-        }
-    }
-    if (!bytes || !inet_ntop(family, bytes, text, (socklen_t)size))
-        memcpy(text, "unix", 5);
-    return strlen(text);
-}
-
-/* The fields that depend on nothing but who the client is, made once a connection. */
-static void client_fields(struct client *client, const struct sockaddr_storage *address)
-{
-    char text[INET6_ADDRSTRLEN];
-    size_t len = address_text(address, text, sizeof(text));
-    char *at = client->fields;
-
-    at = rewrite_slice(at, SLICE("X-Forwarded-For: "));
-    client->address_at = (uint16_t)(at - client->fields);
-    client->address_len = (uint16_t)len;
-    at = rewrite_slice(at, (struct slice){text, len});
-    at = rewrite_slice(at, SLICE("\r\nX-Real-IP: "));
-    at = rewrite_slice(at, (struct slice){text, len});
-    at = rewrite_slice(at, SLICE("\r\nX-Forwarded-Proto: http\r\n"));
-    client->fields_len = (uint16_t)(at - client->fields);
-    client->peer_len = (socklen_t)MIN(len, sizeof(client->peer_key));
-    if (address->ss_family == AF_INET6)
-        memcpy(client->peer_key, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr,
-               client->peer_len = 16);
-    else
-        memcpy(client->peer_key, text, client->peer_len);
-}
-
-static struct slice peer_key(const struct client *client)
-{
-    return (struct slice){(const char *)client->peer_key, client->peer_len};
-}
-
-/* One more or less connection of this address. False: it has as many as it may. */
-static bool peer_count(struct client *client, int change)
-{
-    struct edge *edge = client->edge;
-    uint32_t limit = edge->settings.connection_limit_per_client;
-    uintptr_t count;
-
-    if (!edge->peers)
-        return true;
-    count = (uintptr_t)map_get(edge->peers, peer_key(client));
-    if (change > 0 && limit && count >= limit)
-        return false;
-    count = change > 0 ? count + 1 : count - (count > 0);
-    if (count == 0)
-        (void)map_remove(edge->peers, peer_key(client));
-    else if (map_put(edge->peers, peer_key(client), (void *)count) != 0)
-        return false;
-    return true;
-}
-
 static struct client *client_allocate(struct edge *edge)
 {
     struct client *client;
@@ -454,35 +372,42 @@ static void client_free(struct edge *edge, struct client *client)
     list_push_front(&edge->free_clients, &client->node);
 }
 
-struct client *client_new(struct edge *edge, int fd, const struct sockaddr_storage *address,
-                          socklen_t len)
+struct client *client_new(struct edge *edge, struct connection_facts *facts,
+                          enum client_protocol protocol)
 {
     struct client *client = client_allocate(edge);
-    struct error err;
 
-    (void)len;
     client->edge = edge;
-    client->transport.io = (struct loop_io){.fd = fd, .on_event = client_on_event};
-    client->transport.can_write = true;
+    client->facts = connection_facts_ref(facts);
+    client->protocol = (uint8_t)protocol;
+    client->transport.io.fd = -1;
     client->timer.on_timer = client_on_timer;
     client->idle_since_us = loop_now_us(edge->loop);
     list_init(&client->resume_node);
-    client_fields(client, address);
-    bool is_counted = peer_count(client, 1);
-    if (!is_counted || loop_io_start(edge->loop, &client->transport.io,
-                                     LOOP_READ | LOOP_WRITE | LOOP_EDGE, &err) != 0) {
-        if (is_counted)
-            (void)peer_count(client, -1);
-        close(fd);
-        list_init(&client->node);
-        client_free(edge, client);
-        return NULL;
-    }
     list_push_back(&edge->clients, &client->node);
     edge->client_count++;
-    count_u32(&edge->counters->connections, edge->client_count);
     client_set_deadline(client, edge_after_ms(edge, edge->settings.keepalive_timeout_ms));
     return client;
+}
+
+void client_accept(struct listener *listener, int fd, const struct sockaddr_storage *address)
+{
+    struct edge *edge = listener->edge;
+    struct connection_facts *facts = connection_facts_new(listener, address);
+    struct client *client;
+    struct error err;
+
+    if (!facts) {
+        close(fd);
+        return;
+    }
+    client = client_new(edge, facts, CLIENT_HTTP1);
+    connection_facts_unref(facts);
+    client->transport.io = (struct loop_io){.fd = fd, .on_event = client_on_event};
+    client->transport.can_write = true;
+    if (loop_io_start(edge->loop, &client->transport.io, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
+                      &err) != 0)
+        client_close(client, false);
 }
 
 void client_close(struct client *client, bool is_abort)
@@ -504,13 +429,12 @@ void client_close(struct client *client, bool is_abort)
     client_output_release(client);
     list_remove(&client->resume_node);
     client->is_resumed = false;
-    (void)peer_count(client, -1);
+    connection_facts_unref(TAKE_PTR(client->facts));
     list_remove(&client->node);
     list_push_back(&edge->graveyard_clients, &client->node);
     loop_defer(edge->loop, &edge->burial);
     client_set_state(client, CLIENT_CLOSED);
     edge->client_count--;
-    count_u32(&edge->counters->connections, edge->client_count);
     edge_check_quit(edge);
 }
 

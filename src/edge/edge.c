@@ -253,7 +253,7 @@ static void take_counters(struct edge *edge, int fd)
             count_u32(&counters->endpoints[i].in_flight, 0);
             count_u32(&counters->endpoints[i].tunnels, 0);
         }
-    count_u32(&counters->connections, edge->client_count);
+    count_u32(&counters->connections, edge->connection_count);
     counters->version = COUNTERS_VERSION;
     counters->magic = COUNTERS_MAGIC;
     edge->counters = counters; /* mapped for the life of the process */
@@ -286,11 +286,11 @@ static void take_table_end(struct edge *edge)
     edge->is_ready = true;
 }
 
-static void take_listener(struct edge *edge, int *fd)
+static void take_listener(struct edge *edge, const struct keeper_listener *message, int *fd)
 {
     struct error err = {0};
 
-    if (listener_add(edge, *fd, &err) != 0) {
+    if (listener_add(edge, *fd, message->kind == KEEPER_LISTENER_HTTPS, &err) != 0) {
         log_failure(&err, "a listener is not used");
         return;
     }
@@ -345,7 +345,7 @@ static void on_keeper_message(struct channel *channel, const void *message, size
         take_held(edge, message, len, fds[0]);
         break;
     case KEEPER_LISTENER:
-        take_listener(edge, &fds[0]);
+        take_listener(edge, message, &fds[0]);
         break;
     case KEEPER_ACCESS:
         access_start(edge, TAKE_FD(fds[0]));

@@ -1,6 +1,7 @@
 /* edge_private.h - the objects of the edge and what its files ask of each other.
  *
  *   listener.c  accepts               request.c   what a request means: host, path, route
+ *   connection.c  what the requests of a connection share
  *   client.c    client connections    rewrite.c   header blocks for upstream and for the client
  *   upstream.c  connections to instances, pools, retries
  *   forward.c   bodies, both ways     endpoint.c  records of instances, balancing, drain reports
@@ -25,11 +26,12 @@
 #include "loop/channel.h"
 #include "net/http1.h"
 #include "net/snapshot.h"
+#include "net/tls.h"
 #include "os/socket.h"
 
 #define EDGE_LISTENERS_MAX     8u
 #define EDGE_MS                1000u /* microseconds */
-#define EDGE_CLIENT_FIELDS_MAX 160u
+#define EDGE_CLIENT_FIELDS_MAX 208u
 #define EDGE_REQUEST_ID_MAX    128u
 
 /* ---- endpoints */
@@ -161,6 +163,22 @@ struct request {
 
 /* ---- client connections */
 
+/* What all requests of one connection have in common; the streams of an HTTP/2 connection hold
+ * references to one. */
+struct connection_facts {
+    unsigned references;
+    struct edge *edge;
+    bool is_tls;      /* on the wire that the client sees */
+    uint16_t port;    /* that it connected to, host order; 0: unix */
+    struct tls *tls;  /* borrowed from the connection's transport, which outlives its streams */
+    uint8_t peer_len; /* of peer_key */
+    uint8_t peer_key[16];
+    uint8_t address_at, address_len; /* the client's address within `fields` */
+    uint8_t fields_len;
+    char fields[EDGE_CLIENT_FIELDS_MAX]; /* "X-Forwarded-For: …" and what else depends on the
+                                            connection alone */
+};
+
 #define CLIENT_STATES(X) X(IDLE) X(HEAD) X(REQUEST) X(TUNNEL) X(LINGER) X(CLOSED)
 enum client_state {
 #define X(name) CLIENT_##name,
@@ -168,13 +186,19 @@ enum client_state {
 #undef X
 };
 
-struct client {
+enum client_protocol {
+    CLIENT_HTTP1,
+    CLIENT_HTTP2, /* a stream: one request, on a transport of kind TRANSPORT_STREAM */
+};
+
+struct client { /* whoever sends requests one after the other: a connection, or a stream of one */
     struct transport transport;
     enum client_state state;
-    bool is_last;    /* close after the present answer */
-    bool is_resumed; /* in edge.resumed */
-    uint16_t fields_len;
+    uint8_t protocol; /* enum client_protocol */
+    bool is_last;     /* close after the present answer */
+    bool is_resumed;  /* in edge.resumed */
     struct edge *edge;
+    struct connection_facts *facts; /* a reference */
     uint64_t deadline_us;
     struct loop_timer timer;
     struct block *block; /* bytes[from, to) are not consumed; the header block stands before `from`
@@ -190,11 +214,6 @@ struct client {
     uint64_t lingered_bytes;
     struct list node;        /* edge.clients, or edge.graveyard */
     struct list resume_node; /* edge.resumed */
-    socklen_t peer_len;      /* of peer_key */
-    uint8_t peer_key[16];
-    uint16_t address_at, address_len;    /* the address within `fields` */
-    char fields[EDGE_CLIENT_FIELDS_MAX]; /* "X-Forwarded-For: …" and what else depends on the client
-                                            alone */
 };
 
 /* ---- the edge */
@@ -202,6 +221,8 @@ struct client {
 struct listener {
     struct loop_io io;
     unsigned accepted; /* since it last took its place in the line */
+    bool is_tls;
+    uint16_t port; /* host order; 0: unix */
     struct edge *edge;
 };
 
@@ -230,7 +251,8 @@ struct edge {
     struct loop_timer accept_pause;
     struct loop_signal terminate;
     uint64_t retry_floor_second;
-    struct map *peers; /* connections by client address, when limited */
+    struct map *peers;         /* connections by client address, when limited */
+    unsigned connection_count; /* of clients; `client_count` counts streams, too */
     unsigned client_count, tunnel_count, connection_limit;
     uint32_t retry_fifths; /* the retry budget: a request earns one fifth of a retry */
     unsigned idle_upstreams;
@@ -261,14 +283,26 @@ void edge_check_quit(struct edge *edge);
 void edge_confine(void); /* for ever; what it needs from then on is in the list there */
 
 /* listener.c */
-MUST_USE int listener_add(struct edge *edge, int fd, struct error *err);
+MUST_USE int listener_add(struct edge *edge, int fd, bool is_tls, struct error *err);
 void listener_start_all(struct edge *edge);
 void listener_stop_all(struct edge *edge);
 void listener_limits(struct edge *edge); /* after settings changed */
 
+/* connection.c */
+/* NULL: this address has as many connections as it may. One reference, the caller's. */
+struct connection_facts *connection_facts_new(const struct listener *listener,
+                                              const struct sockaddr_storage *address);
+struct connection_facts *connection_facts_ref(struct connection_facts *facts);
+void connection_facts_unref(struct connection_facts *facts);           /* NULL allowed */
+struct slice connection_address(const struct connection_facts *facts); /* of the client, as text */
+
 /* client.c */
-struct client *client_new(struct edge *edge, int fd, const struct sockaddr_storage *address,
-                          socklen_t len);
+/* A connection that was just accepted; takes over `fd`. */
+void client_accept(struct listener *listener, int fd, const struct sockaddr_storage *address);
+/* In edge.clients, IDLE, with a reference to `facts` of its own; its transport is the caller's to
+ * fill in. */
+struct client *client_new(struct edge *edge, struct connection_facts *facts,
+                          enum client_protocol protocol);
 void client_close(struct client *client, bool is_abort);
 void client_set_state(struct client *client, enum client_state state);
 void client_set_deadline(struct client *client, uint64_t deadline_us);

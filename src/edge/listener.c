@@ -3,6 +3,7 @@
 #include "base/map.h"
 #include "edge/edge_private.h"
 #include "os/file.h"
+#include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 
@@ -32,10 +33,10 @@ static void listener_pause(struct edge *edge)
 
 static bool listener_make_room(struct edge *edge)
 {
-    unsigned before = edge->client_count;
+    unsigned before = edge->connection_count;
 
     client_evict_idle(edge, EVICT_COUNT);
-    if (edge->client_count < before)
+    if (edge->connection_count < before)
         return true;
     log_warning("%u connections are open and none is idle: not accepting for a moment", before);
     listener_pause(edge);
@@ -69,11 +70,11 @@ static void listener_on_event(struct loop_io *io, unsigned events)
         socklen_t len = sizeof(address);
         int fd;
 
-        if (edge->client_count >= edge->connection_limit && !listener_make_room(edge))
+        if (edge->connection_count >= edge->connection_limit && !listener_make_room(edge))
             return;
         fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            (void)client_new(edge, fd, &address, len);
+            client_accept(listener, fd, &address);
             listener->accepted++;
             continue;
         }
@@ -88,7 +89,21 @@ static void listener_on_event(struct loop_io *io, unsigned events)
         listener_yield(listener);
 }
 
-int listener_add(struct edge *edge, int fd, struct error *err)
+static uint16_t listener_port(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t len = sizeof(address);
+
+    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+        return 0;
+    if (address.ss_family == AF_INET)
+        return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+    if (address.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
+    return 0;
+}
+
+int listener_add(struct edge *edge, int fd, bool is_tls, struct error *err)
 {
     struct listener *listener = &edge->listeners[edge->listener_count];
 
@@ -98,6 +113,8 @@ int listener_add(struct edge *edge, int fd, struct error *err)
     if (socket_set_nodelay(fd) != 0)
         log_debug("listener %d is not TCP", fd);
     listener->edge = edge;
+    listener->is_tls = is_tls;
+    listener->port = listener_port(fd);
     listener->io = (struct loop_io){.fd = fd, .on_event = listener_on_event};
     edge->listener_count++;
     return 0;

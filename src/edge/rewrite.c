@@ -102,8 +102,8 @@ void rewrite_request(struct client *client, const struct http1_head *head, uint6
         at = rewrite_u64(at, max_forwards);
         at = PUT(at, "\r\n");
     }
-    memcpy(at, client->fields, client->fields_len);
-    at += client->fields_len;
+    memcpy(at, client->facts->fields, client->facts->fields_len);
+    at += client->facts->fields_len;
     at = PUT(at, "X-Forwarded-Host: ");
     at = rewrite_slice(at, request->host);
     at = PUT(at, "\r\nX-Request-ID: ");

@@ -1,10 +1,14 @@
 /* transport_private.h - a byte stream below HTTP, and what waits to be written to it.
  *
+ * Three kinds: a plain socket, TLS on a socket (transport_tls.c), a stream of an HTTP/2 connection
+ * (stream_private.h). Nothing above knows which one it has; the plain one stays inline, the others
+ * are calls behind one branch that is rarely taken wrong.
+ *
  * Sockets are edge-triggered and registered once: `can_read` and `can_write` remember what epoll
- * said last. A read that returned less than was asked for has emptied the socket (epoll(7)), so
- * nobody asks again to hear EAGAIN. Once the peer has said that it is done (RDHUP) that no longer
- * holds: the end of file itself wants to be read. TLS takes the place of the four calls at the end;
- * nothing above knows that these are sockets.
+ * said last. A read from a plain socket that returned less than was asked for has emptied it
+ * (epoll(7)), so nobody asks again to hear EAGAIN. Once the peer has said that it is done (RDHUP)
+ * that no longer holds: the end of file itself wants to be read. TLS hands out records, so only
+ * AGAIN says that nothing is left.
  */
 #ifndef EDGE_TRANSPORT_PRIVATE_H
 #define EDGE_TRANSPORT_PRIVATE_H
@@ -16,14 +20,33 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+struct tls;
+struct stream;
+
+enum transport_kind { TRANSPORT_PLAIN, TRANSPORT_TLS, TRANSPORT_STREAM };
+
 struct transport {
-    struct loop_io io;
+    struct loop_io io; /* of the socket; a stream has none: fd is -1 */
+    uint8_t kind;      /* enum transport_kind */
     bool can_read, can_write;
     bool is_ending; /* the peer sends no more; data may still wait */
     bool is_broken; /* both directions are gone */
+    union {
+        struct tls *tls;       /* owned */
+        struct stream *stream; /* TRANSPORT_STREAM: stream_close lets go of it */
+    };
 };
 
 enum { TRANSPORT_END = 0, TRANSPORT_AGAIN = -1, TRANSPORT_BROKEN = -2 };
+
+struct output;
+
+/* transport_tls.c: the same contracts as the calls below */
+void transport_tls_note(struct transport *transport, unsigned events);
+ssize_t transport_tls_read(struct transport *transport, char *bytes, size_t len);
+ssize_t transport_tls_write(struct transport *transport, struct output *output);
+void transport_tls_close(struct transport *transport, bool is_abort);
+bool transport_tls_is_quiet(struct transport *transport);
 
 static inline void transport_note(struct transport *transport, unsigned events)
 {
@@ -35,6 +58,8 @@ static inline void transport_note(struct transport *transport, unsigned events)
         transport->can_read = true;
         transport->is_ending = true;
     }
+    if (transport->kind == TRANSPORT_TLS)
+        transport_tls_note(transport, events);
 }
 
 static inline ssize_t transport_failure(struct transport *transport, bool *ret_can)
@@ -52,6 +77,8 @@ static inline ssize_t transport_read(struct transport *transport, char *bytes, s
 {
     ssize_t got;
 
+    if (UNLIKELY(transport->kind != TRANSPORT_PLAIN))
+        return transport_tls_read(transport, bytes, len);
     do
         got = read(transport->io.fd, bytes, len);
     while (UNLIKELY(got < 0 && errno == EINTR));
@@ -114,6 +141,8 @@ static inline ssize_t transport_write(struct transport *transport, struct output
     size_t wanted = 0;
     ssize_t put;
 
+    if (UNLIKELY(transport->kind != TRANSPORT_PLAIN))
+        return output_is_empty(output) ? 0 : transport_tls_write(transport, output);
     for (unsigned i = output->first; i < output->count; i++)
         wanted += output->parts[i].iov_len;
     if (wanted == 0)
@@ -134,25 +163,14 @@ static inline ssize_t transport_write(struct transport *transport, struct output
 }
 
 /* Tell the peer that nothing more will come. */
-static inline void transport_finish(struct transport *transport)
-{
-    (void)shutdown(transport->io.fd, SHUT_WR);
-}
-
+void transport_finish(struct transport *transport);
 /* Stop and close. With `is_abort` the peer gets a reset, so that it cannot take what it has for the
- * whole. */
-static inline void transport_close(struct transport *transport, bool is_abort)
-{
-    if (transport->io.fd < 0)
-        return;
-    loop_io_stop(&transport->io);
-    if (is_abort) {
-        struct linger hard = {.l_onoff = 1, .l_linger = 0};
-
-        (void)setsockopt(transport->io.fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
-    }
-    (void)close(transport->io.fd);
-    transport->io.fd = -1;
-}
+ * whole. Idempotent. */
+void transport_close(struct transport *transport, bool is_abort);
+/* Nothing came on a connection on which nothing may come. False: bytes are an answer to nobody, the
+ * end is the end. */
+bool transport_is_quiet(struct transport *transport);
+/* The peer sends no more, or is gone: only a look at the socket tells which. True: it is gone. */
+bool transport_is_gone(const struct transport *transport);
 
 #endif

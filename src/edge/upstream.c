@@ -30,17 +30,6 @@ void upstream_set_state(struct upstream *upstream, enum upstream_state state)
 
 /* ---- events */
 
-/* Nothing may come on an idle connection: bytes are an answer to nobody, the end is the end. */
-static bool upstream_is_quiet(struct upstream *upstream)
-{
-    char byte;
-
-    if (recv(upstream->transport.io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0 || errno != EAGAIN)
-        return false;
-    upstream->transport.can_read = false;
-    return true;
-}
-
 static void upstream_on_event(struct loop_io *io, unsigned events)
 {
     struct upstream *upstream = container_of(io, struct upstream, transport.io);
@@ -66,7 +55,7 @@ static void upstream_on_event(struct loop_io *io, unsigned events)
         tunnel_move(client);
         break;
     default:
-        if ((events & (LOOP_READ | LOOP_CLOSE)) && !upstream_is_quiet(upstream))
+        if ((events & (LOOP_READ | LOOP_CLOSE)) && !transport_is_quiet(&upstream->transport))
             upstream_close(upstream);
         return;
     }
@@ -133,7 +122,7 @@ static struct upstream *pool_take(struct endpoint *endpoint, const struct reques
 
         if (LIKELY(upstream->expires_us > now_us &&
                    ((request->is_idempotent && !upstream->transport.can_read) ||
-                    upstream_is_quiet(upstream)))) {
+                    transport_is_quiet(&upstream->transport)))) {
             idle_remove(upstream);
             return upstream;
         }

@@ -1,0 +1,128 @@
+/* connection.c - what the requests of one connection have in common: who the client is, and how it
+ * came in. */
+#include "base/map.h"
+#include "edge/edge_private.h"
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+static size_t address_text(const struct sockaddr_storage *address, char *text, size_t size)
+{
+    const void *bytes = NULL;
+    int family = address->ss_family;
+
+    if (family == AF_INET) {
+        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    } else if (family == AF_INET6) {
+        const struct in6_addr *in6 =
+            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+
+        bytes = in6;
+        if (IN6_IS_ADDR_V4MAPPED(in6)) {
+            bytes = in6->s6_addr + 12;
+            family = AF_INET;
+        }
+    }
+    if (!bytes || !inet_ntop(family, bytes, text, (socklen_t)size))
+        memcpy(text, "unix", 5);
+    return strlen(text);
+}
+
+#define PUT(at, literal) rewrite_slice((at), SLICE(literal))
+
+/* The fields that depend on nothing but the connection, made once. */
+static void facts_fields(struct connection_facts *facts, const struct sockaddr_storage *address)
+{
+    char text[INET6_ADDRSTRLEN];
+    size_t len = address_text(address, text, sizeof(text));
+    char *at = facts->fields;
+
+    at = PUT(at, "X-Forwarded-For: ");
+    facts->address_at = (uint8_t)(at - facts->fields);
+    facts->address_len = (uint8_t)len;
+    at = rewrite_slice(at, (struct slice){text, len});
+    at = PUT(at, "\r\nX-Real-IP: ");
+    at = rewrite_slice(at, (struct slice){text, len});
+    at = facts->is_tls ? PUT(at, "\r\nX-Forwarded-Proto: https\r\n")
+                       : PUT(at, "\r\nX-Forwarded-Proto: http\r\n");
+    if (facts->port) {
+        at = PUT(at, "X-Forwarded-Port: ");
+        at = rewrite_u64(at, facts->port);
+        at = PUT(at, "\r\n");
+    }
+    facts->fields_len = (uint8_t)(at - facts->fields);
+    if (address->ss_family == AF_INET6) {
+        facts->peer_len = 16;
+        memcpy(facts->peer_key, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr,
+               16);
+    } else {
+        facts->peer_len = (uint8_t)MIN(len, sizeof(facts->peer_key));
+        memcpy(facts->peer_key, text, facts->peer_len);
+    }
+}
+
+/* One more or less connection of this address. False: it has as many as it may. */
+static bool peer_count(struct connection_facts *facts, int change)
+{
+    struct edge *edge = facts->edge;
+    struct slice key = {(const char *)facts->peer_key, facts->peer_len};
+    uint32_t limit = edge->settings.connection_limit_per_client;
+    uintptr_t count;
+
+    if (!edge->peers)
+        return true;
+    count = (uintptr_t)map_get(edge->peers, key);
+    if (change > 0 && limit && count >= limit)
+        return false;
+    count = change > 0 ? count + 1 : count - (count > 0);
+    if (count == 0)
+        (void)map_remove(edge->peers, key);
+    else if (map_put(edge->peers, key, (void *)count) != 0)
+        return false;
+    return true;
+}
+
+static void connections_count(struct edge *edge, int change)
+{
+    edge->connection_count = (unsigned)((int)edge->connection_count + change);
+    count_u32(&edge->counters->connections, edge->connection_count);
+}
+
+struct connection_facts *connection_facts_new(const struct listener *listener,
+                                              const struct sockaddr_storage *address)
+{
+    struct connection_facts *facts = malloc(sizeof(*facts));
+
+    if (!facts)
+        abort();
+    *facts = (struct connection_facts){.references = 1,
+                                       .edge = listener->edge,
+                                       .is_tls = listener->is_tls,
+                                       .port = listener->port};
+    facts_fields(facts, address);
+    if (!peer_count(facts, 1)) {
+        free(facts);
+        return NULL;
+    }
+    connections_count(facts->edge, 1);
+    return facts;
+}
+
+struct connection_facts *connection_facts_ref(struct connection_facts *facts)
+{
+    facts->references++;
+    return facts;
+}
+
+void connection_facts_unref(struct connection_facts *facts)
+{
+    if (!facts || --facts->references > 0)
+        return;
+    (void)peer_count(facts, -1);
+    connections_count(facts->edge, -1);
+    free(facts);
+}
+
+struct slice connection_address(const struct connection_facts *facts)
+{
+    return (struct slice){facts->fields + facts->address_at, facts->address_len};
+}
