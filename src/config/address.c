@@ -1,10 +1,12 @@
 #include "config/address_private.h"
 
+#include "base/network.h"
 #include "config/value_private.h"
 
-#define ADDRESS_MAX ((size_t)1024)
-#define HOST_MAX    ((size_t)253)
-#define LABEL_MAX   ((size_t)63)
+#define ADDRESS_MAX   ((size_t)1024)
+#define HOST_MAX      ((size_t)253)
+#define LABEL_MAX     ((size_t)63)
+#define AUTHORITY_MAX ((size_t)256 * 1024)
 
 static bool is_printable(struct slice text)
 {
@@ -65,6 +67,62 @@ static const char *target_problem(struct slice target)
         slice_starts_with(target, SLICE("http://")))
         return NULL;
     return "begins neither with '/' nor with 'https://'";
+}
+
+static const char *file_problem(struct slice path)
+{
+    if (path.ptr[0] != '/')
+        return "is not an absolute path: write where the file lies on the server, beginning with "
+               "'/'";
+    for (size_t i = 0; i < path.len; i++)
+        if ((unsigned char)path.ptr[i] < ' ' || path.ptr[i] == 0x7f)
+            return "holds a control character";
+    return path.ptr[path.len - 1] == '/' ? "is a folder" : NULL;
+}
+
+static const char *authority_problem(struct slice text)
+{
+    if (!slice_starts_with(text, SLICE("-----BEGIN ")))
+        return text.len > ADDRESS_MAX ? "is too long" : file_problem(text);
+    if (slice_find(text, SLICE("PRIVATE KEY-----")) >= 0)
+        return "holds a private key: it does not belong here";
+    if (slice_find(text, SLICE("-----END CERTIFICATE-----")) < 0)
+        return "is cut short: it does not end with '-----END CERTIFICATE-----'";
+    return NULL;
+}
+
+static const char *url_problem(struct slice url)
+{
+    struct slice rest = url;
+    if (slice_starts_with(url, SLICE("https://")))
+        rest = slice_sub(url, 8, SIZE_MAX);
+    else if (slice_starts_with(url, SLICE("http://")))
+        rest = slice_sub(url, 7, SIZE_MAX);
+    else
+        return "begins neither with 'https://' nor with 'http://'";
+    if (!is_printable(url))
+        return "holds a character that must be percent-encoded";
+    struct slice host = slice_cut(&rest, '/');
+    if (slice_find_byte(host, '@') >= 0)
+        return "holds a user: that would be in logs";
+    return host.len == 0 ? "names no host" : NULL;
+}
+
+static const char *email_problem(struct slice email)
+{
+    ptrdiff_t at = slice_find_byte(email, '@');
+    if (at <= 0 || (size_t)at + 1 == email.len || !is_printable(email) ||
+        slice_find_byte(slice_sub(email, (size_t)at + 1, SIZE_MAX), '@') >= 0)
+        return "is not a mail address";
+    return NULL;
+}
+
+static const char *network_problem(struct slice text)
+{
+    struct network network;
+    return network_parse(text, &network) == 0 ? NULL
+                                              : "is not a network: write an address such as "
+                                                "192.0.2.7, or a prefix such as 10.0.0.0/8";
 }
 
 static const char *label_problem(struct slice label)
@@ -190,7 +248,10 @@ const char *address_read(struct arena *texts, enum key_kind kind, struct slice t
 {
     const struct slice given = text;
     *ret_problem = NULL;
-    if (text.len > (kind == KIND_HEADER_VALUE ? 4 * ADDRESS_MAX : ADDRESS_MAX)) {
+    size_t limit = kind == KIND_AUTHORITY      ? AUTHORITY_MAX
+                   : kind == KIND_HEADER_VALUE ? 4 * ADDRESS_MAX
+                                               : ADDRESS_MAX;
+    if (text.len > limit) {
         *ret_problem = "is too long";
         return NULL;
     }
@@ -222,6 +283,21 @@ const char *address_read(struct arena *texts, enum key_kind kind, struct slice t
         break;
     case KIND_HEADER_VALUE:
         *ret_problem = header_value_problem(text);
+        break;
+    case KIND_FILE:
+        *ret_problem = file_problem(text);
+        break;
+    case KIND_AUTHORITY:
+        *ret_problem = authority_problem(text);
+        break;
+    case KIND_URL:
+        *ret_problem = url_problem(text);
+        break;
+    case KIND_EMAIL:
+        *ret_problem = email_problem(text);
+        break;
+    case KIND_NETWORK:
+        *ret_problem = network_problem(text);
         break;
     case KIND_SECRET:
         *ret_problem = slice_starts_with(text, SLICE("/")) ? NULL : "does not begin with '/'";

@@ -1,40 +1,32 @@
 /* check.c - what one key alone cannot tell: keys that need or exclude each other, names that must
  * exist, and defaults that depend. */
-#include "config/walk_private.h"
+#include "config/check_private.h"
 
 #include "base/text.h"
 #include "config/value_private.h"
 #include "os/file.h"
 
-struct check {
-    struct arena *arena;
-    struct findings *findings;
-    const struct node *root;
-    struct manifest *manifest;
-};
-
 /* Where a service, database or route was written; falls back to what encloses it. */
-static const struct node *item_node(const struct node *root, const char *map, const char *name)
+const struct node *check_item_node(const struct node *root, const char *map, const char *name)
 {
     const struct node *node = node_get(node_get(root, map), name);
     return node ? node : root;
 }
 
-static const struct node *list_node_at(const struct node *root, const char *list, size_t index)
+const struct node *check_list_node(const struct node *root, const char *list, size_t index)
 {
     const struct node *node = node_get(root, list);
     node_each(item, node) if (index-- == 0) return item;
     return root;
 }
 
-static struct position key_position(const struct node *node)
+struct position check_position(const struct node *node)
 {
     return node->key ? node->key_at : node->at;
 }
 
-static void PRINTF_LIKE(6, 7)
-    report(const struct check *check, enum finding_level level, struct position at,
-           const char *path, const char *suggestion, const char *format, ...)
+void check_report(const struct check *check, enum finding_level level, struct position at,
+                  const char *path, const char *suggestion, const char *format, ...)
 {
     char message[400];
     va_list args;
@@ -45,8 +37,8 @@ static void PRINTF_LIKE(6, 7)
 }
 
 /* "did you mean 'api'?" for the nearest service or database, in `buffer`; NULL: none. */
-static const char *suggest_item(const struct check *check, const char *word, bool services,
-                                bool databases, char buffer[96])
+const char *check_suggest(const struct check *check, const char *word, bool services,
+                          bool databases, char buffer[96])
 {
     const char *names[2 * MANIFEST_SERVICES_MAX];
     size_t count = 0;
@@ -86,14 +78,14 @@ static void check_keys_of_type(const struct service_check *it)
         if (!key || !(key->flags & foreign))
             continue;
         if (is_static)
-            report(it->check, FINDING_ERROR, child->key_at, path_of(it, child->key),
-                   "remove it, or change the type",
-                   "a static service has no process, so '%s' has no effect", child->key);
+            check_report(it->check, FINDING_ERROR, child->key_at, path_of(it, child->key),
+                         "remove it, or change the type",
+                         "a static service has no process, so '%s' has no effect", child->key);
         else
-            report(it->check, FINDING_ERROR, child->key_at, path_of(it, child->key),
-                   "write 'type: static', or remove it",
-                   "'%s' is for static services, this one is of type %s", child->key,
-                   service_type_name(it->service->type));
+            check_report(it->check, FINDING_ERROR, child->key_at, path_of(it, child->key),
+                         "write 'type: static', or remove it",
+                         "'%s' is for static services, this one is of type %s", child->key,
+                         service_type_name(it->service->type));
     }
 }
 
@@ -102,13 +94,13 @@ static void check_start(const struct service_check *it)
     if (it->service->type == SERVICE_STATIC || it->service->start || node_get(it->node, "start"))
         return;
     bool looks_static = node_get(it->node, "publish") || node_get(it->node, "singlePage");
-    report(it->check, FINDING_ERROR, key_position(it->node), path_of(it, NULL),
-           looks_static ? "write 'type: static' for a site without a process"
-                        : "write the command that starts it, such as start: node server.js",
-           "'start' is missing");
+    check_report(it->check, FINDING_ERROR, check_position(it->node), path_of(it, NULL),
+                 looks_static ? "write 'type: static' for a site without a process"
+                              : "write the command that starts it, such as start: node server.js",
+                 "'start' is missing");
 }
 
-static bool takes_requests(const struct manifest_service *service)
+bool check_takes_requests(const struct manifest_service *service)
 {
     return service->type == SERVICE_WEB || service->type == SERVICE_STATIC;
 }
@@ -126,15 +118,15 @@ static void resolve_ready(const struct service_check *it)
         return;
     const struct node *health_path = node_get(node_get(it->node, "health"), "path");
     if (!listens && health_path)
-        report(it->check, FINDING_ERROR, health_path->key_at, path_of(it, "health.path"),
-               "use 'ready: notify' or 'ready: alive'",
-               "a service of type %s has no port, so nothing answers there",
-               service_type_name(service->type));
+        check_report(it->check, FINDING_ERROR, health_path->key_at, path_of(it, "health.path"),
+                     "use 'ready: notify' or 'ready: alive'",
+                     "a service of type %s has no port, so nothing answers there",
+                     service_type_name(service->type));
     else if (!listens && (service->ready == READY_HTTP || service->ready == READY_TCP))
-        report(it->check, FINDING_ERROR, ready ? ready->at : key_position(it->node),
-               path_of(it, "ready"), "use notify or alive",
-               "a service of type %s has no port, so it cannot be ready by %s",
-               service_type_name(service->type), ready_kind_name(service->ready));
+        check_report(it->check, FINDING_ERROR, ready ? ready->at : check_position(it->node),
+                     path_of(it, "ready"), "use notify or alive",
+                     "a service of type %s has no port, so it cannot be ready by %s",
+                     service_type_name(service->type), ready_kind_name(service->ready));
     if (service->ready == READY_HTTP && !service->health.path)
         service->health.path = "/";
 }
@@ -159,21 +151,22 @@ static void check_reference(const struct service_check *it,
     const struct check *check = it->check;
     const char *path = path_of(it, arena_printf(check->arena, "env.%.64s", variable->name));
     const struct node *from = node_get(node, "from");
-    struct position at = from ? from->at : key_position(node ? node : it->node);
+    struct position at = from ? from->at : check_position(node ? node : it->node);
     struct slice part = slice_from(variable->value), name = slice_cut(&part, '.');
     const char *name_text = arena_slice_text(check->arena, name);
     char suggestion[96];
     if (manifest_service_find(check->manifest, name_text)) {
-        report(check, FINDING_UNSUPPORTED, at, path, NULL,
-               "from a service ('%s'): not supported yet in this version", variable->value);
+        check_report(check, FINDING_UNSUPPORTED, at, path, NULL,
+                     "from a service ('%s'): not supported yet in this version", variable->value);
         return;
     }
     if (!manifest_database_find(check->manifest, name_text)) {
-        const char *nearest = suggest_item(check, name_text, false, true, suggestion);
+        const char *nearest = check_suggest(check, name_text, false, true, suggestion);
         if (!nearest && check->manifest->database_count) /* a short name is near to nothing */
             nearest = databases_listed(check);
-        report(check, FINDING_ERROR, at, path, nearest ? nearest : "declare it under 'databases'",
-               "there is no database '%s'", name_text);
+        check_report(check, FINDING_ERROR, at, path,
+                     nearest ? nearest : "declare it under 'databases'",
+                     "there is no database '%s'", name_text);
         return;
     }
     for (size_t i = 0; i < ARRAY_LEN(parts); i++)
@@ -182,10 +175,10 @@ static void check_reference(const struct service_check *it,
     const char *nearest = text_suggest(part, parts, ARRAY_LEN(parts));
     snprintf(suggestion, sizeof(suggestion), "did you mean '%s.%s'?", name_text,
              nearest ? nearest : "url");
-    report(check, FINDING_ERROR, at, path, suggestion,
-           "a database has no '" SLICE_FORMAT
-           "': it has url, host, port, user, password and database",
-           SLICE_ARG(part));
+    check_report(check, FINDING_ERROR, at, path, suggestion,
+                 "a database has no '" SLICE_FORMAT
+                 "': it has url, host, port, user, password and database",
+                 SLICE_ARG(part));
 }
 
 static void check_environment(const struct service_check *it)
@@ -196,9 +189,9 @@ static void check_environment(const struct service_check *it)
         const struct node *node = node_get(map, variable->name);
         bool has_port = it->service->type == SERVICE_WEB || it->service->type == SERVICE_PRIVATE;
         if (has_port && strcmp(variable->name, "PORT") == 0)
-            report(it->check, FINDING_ERROR, key_position(node ? node : it->node),
-                   path_of(it, "env.PORT"), "remove it and listen on $PORT",
-                   "PORT is set by slipway, another one for each instance");
+            check_report(it->check, FINDING_ERROR, check_position(node ? node : it->node),
+                         path_of(it, "env.PORT"), "remove it and listen on $PORT",
+                         "PORT is set by slipway, another one for each instance");
         if (variable->source == ENVIRONMENT_FROM)
             check_reference(it, variable, node);
     }
@@ -206,8 +199,8 @@ static void check_environment(const struct service_check *it)
 
 static void check_service(struct check *check, struct manifest_service *service)
 {
-    struct service_check it = {check, service, item_node(check->root, "services", service->name),
-                               true};
+    struct service_check it = {check, service,
+                               check_item_node(check->root, "services", service->name), true};
     if (it.node->kind != NODE_MAP && !node_is_null(it.node))
         return; /* told already */
     const struct node *type = node_get(it.node, "type");
@@ -219,8 +212,8 @@ static void check_service(struct check *check, struct manifest_service *service)
             complaint.is_later;
     }
     if (manifest_database_find(check->manifest, service->name))
-        report(check, FINDING_ERROR, key_position(it.node), path_of(&it, NULL), NULL,
-               "the name '%.64s' is used by a service and by a database", service->name);
+        check_report(check, FINDING_ERROR, check_position(it.node), path_of(&it, NULL), NULL,
+                     "the name '%.64s' is used by a service and by a database", service->name);
     if (it.is_type_known) {
         check_keys_of_type(&it);
         check_start(&it);
@@ -233,101 +226,16 @@ static void check_service(struct check *check, struct manifest_service *service)
 
 static void check_database(const struct check *check, struct manifest_database *database)
 {
-    const struct node *node = item_node(check->root, "databases", database->name),
+    const struct node *node = check_item_node(check->root, "databases", database->name),
                       *eviction = node_get(node, "eviction");
     const char *path = arena_printf(check->arena, "databases.%.64s", database->name);
     if (database->type == DATABASE_REDIS && !database->eviction)
         database->eviction = "noeviction";
     if (eviction && database->type == DATABASE_POSTGRES && node_get(node, "type"))
-        report(check, FINDING_ERROR, eviction->key_at,
-               arena_printf(check->arena, "%s.eviction", path), "remove it",
-               "'eviction' is for redis, this database is of type %s",
-               database_type_name(database->type));
-}
-
-/* ---- routes */
-
-static void default_routes(struct check *check)
-{
-    struct manifest *manifest = check->manifest;
-    const struct manifest_service *only = NULL;
-    size_t count = 0;
-    for (size_t i = 0; i < manifest->service_count; i++) {
-        if (!takes_requests(&manifest->services[i]))
-            continue;
-        only = &manifest->services[i];
-        count++;
-    }
-    if (count > 1)
-        report(check, FINDING_ERROR, key_position(item_node(check->root, "services", only->name)),
-               "routes",
-               "write for example: routes: [{path: /api, service: api}, {path: /, service: site}]",
-               "%zu services take requests, so 'routes' must say which gets what", count);
-    if (count != 1)
-        return;
-    manifest->routes = arena_new_of(check->arena, struct manifest_route);
-    manifest->route_count = 1;
-    manifest_walk_defaults(check->arena, SECTION_route, manifest->routes);
-    manifest->routes->service = only->name;
-}
-
-static void check_route_service(const struct check *check, const struct manifest_route *route,
-                                const struct node *node, const char *path)
-{
-    const struct node *name = node_get(node, "service");
-    char suggestion[96];
-    if (!route->service || !name_is_valid(slice_from(route->service)))
-        return; /* told already */
-    const struct manifest_service *service = manifest_service_find(check->manifest, route->service);
-    struct position at = name ? name->at : key_position(node);
-    path = arena_printf(check->arena, "%s.service", path);
-    if (!service)
-        report(check, FINDING_ERROR, at, path,
-               suggest_item(check, route->service, true, false, suggestion),
-               "there is no service '%s'", route->service);
-    else if (!takes_requests(service) && service->type != SERVICE_CRON)
-        report(check, FINDING_ERROR, at, path, "a route leads to a service of type web or static",
-               "service '%s' is of type %s and takes no requests from outside", route->service,
-               service_type_name(service->type));
-}
-
-static void check_routes(const struct check *check)
-{
-    const struct manifest *manifest = check->manifest;
-    for (size_t i = 0; i < manifest->route_count; i++) {
-        const struct manifest_route *route = &manifest->routes[i];
-        const struct node *node = list_node_at(check->root, "routes", i);
-        const char *path = arena_printf(check->arena, "routes[%zu]", i);
-        check_route_service(check, route, node, path);
-        for (size_t k = 0; route->host && route->path && k < i; k++) {
-            const struct manifest_route *other = &manifest->routes[k];
-            if (!other->host || !other->path || strcmp(other->host, route->host) != 0 ||
-                strcmp(other->path, route->path) != 0)
-                continue;
-            report(check, FINDING_ERROR, key_position(node), path, NULL,
-                   "the host and path are those of routes[%zu] in line %u already", k,
-                   list_node_at(check->root, "routes", k)->at.line);
-            break;
-        }
-    }
-}
-
-/* Only when someone wrote routes: a service that none leads to is likely forgotten. */
-static void check_unreached(const struct check *check)
-{
-    const struct manifest *manifest = check->manifest;
-    for (size_t i = 0; i < manifest->service_count; i++) {
-        const struct manifest_service *service = &manifest->services[i];
-        bool is_reached = !takes_requests(service);
-        for (size_t k = 0; k < manifest->route_count && !is_reached; k++)
-            is_reached = manifest->routes[k].service &&
-                         strcmp(manifest->routes[k].service, service->name) == 0;
-        if (!is_reached)
-            report(check, FINDING_WARNING,
-                   key_position(item_node(check->root, "services", service->name)),
-                   arena_printf(check->arena, "services.%.64s", service->name),
-                   "add a route, or use type private", "no route leads to '%.64s'", service->name);
-    }
+        check_report(check, FINDING_ERROR, eviction->key_at,
+                     arena_printf(check->arena, "%s.eviction", path), "remove it",
+                     "'eviction' is for redis, this database is of type %s",
+                     database_type_name(database->type));
 }
 
 void manifest_check(struct arena *arena, struct findings *findings, const struct node *root,
@@ -337,17 +245,14 @@ void manifest_check(struct arena *arena, struct findings *findings, const struct
     const struct node *services = node_get(root, "services");
     if (services && manifest->service_count == 0 &&
         (services->kind == NODE_MAP || node_is_null(services)))
-        report(&check, FINDING_ERROR, services->key_at, "services", NULL, "there is no service");
+        check_report(&check, FINDING_ERROR, services->key_at, "services", NULL,
+                     "there is no service");
     for (size_t i = 0; i < manifest->service_count; i++)
         check_service(&check, &manifest->services[i]);
     for (size_t i = 0; i < manifest->database_count; i++)
         check_database(&check, &manifest->databases[i]);
-    if (manifest->route_count > 0) {
-        check_routes(&check);
-        check_unreached(&check);
-    } else {
-        default_routes(&check);
-    }
+    check_routes(&check);
+    check_tls(&check);
 }
 
 void manifest_check_folder(struct findings *findings, const struct node *root,
@@ -357,20 +262,20 @@ void manifest_check_folder(struct findings *findings, const struct node *root,
     struct check check = {.arena = arena, .findings = findings, .root = root};
     for (size_t i = 0; i < manifest->service_count; i++) {
         const struct manifest_service *service = &manifest->services[i];
-        const struct node *node = item_node(root, "services", service->name);
+        const struct node *node = check_item_node(root, "services", service->name);
         const struct node *root_node = node_get(node, "root"), *publish = node_get(node, "publish");
         if (!service->root)
             continue;
         const char *folder = path_join(arena, directory, service->root);
         if (!file_is_directory(folder))
-            report(&check, FINDING_ERROR, root_node ? root_node->at : key_position(node),
-                   arena_printf(arena, "services.%.64s.root", service->name), NULL,
-                   "there is no folder '%s'", service->root);
+            check_report(&check, FINDING_ERROR, root_node ? root_node->at : check_position(node),
+                         arena_printf(arena, "services.%.64s.root", service->name), NULL,
+                         "there is no folder '%s'", service->root);
         else if (service->type == SERVICE_STATIC && !service->build && service->publish &&
                  !file_is_directory(path_join(arena, folder, service->publish)))
-            report(&check, FINDING_ERROR, publish ? publish->at : key_position(node),
-                   arena_printf(arena, "services.%.64s.publish", service->name),
-                   "give the command that makes it as 'build'",
-                   "there is no folder '%s', and nothing builds it", service->publish);
+            check_report(&check, FINDING_ERROR, publish ? publish->at : check_position(node),
+                         arena_printf(arena, "services.%.64s.publish", service->name),
+                         "give the command that makes it as 'build'",
+                         "there is no folder '%s', and nothing builds it", service->publish);
     }
 }

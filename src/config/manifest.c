@@ -222,6 +222,41 @@ const struct manifest_database *manifest_database_find(const struct manifest *ma
     return NULL;
 }
 
+static bool texts_differ(const char *a, const char *b)
+{
+    return strcmp(a ? a : "", b ? b : "") != 0;
+}
+
+const char *manifest_tls_difference(const struct manifest_tls *a, const struct manifest_tls *b)
+{
+    if (a->mode != b->mode)
+        return "mode";
+    if (a->mode == MANIFEST_TLS_OFF)
+        return NULL;
+    if (texts_differ(a->cert, b->cert))
+        return "cert";
+    if (texts_differ(a->key, b->key))
+        return "key";
+    if (a->challenge != b->challenge)
+        return "challenge";
+    if (texts_differ(a->dns_hook, b->dns_hook))
+        return "dnsHook";
+    if (a->on_demand.is_given != b->on_demand.is_given ||
+        texts_differ(a->on_demand.ask, b->on_demand.ask))
+        return "onDemand";
+    if (a->minimum_version != b->minimum_version)
+        return "minVersion";
+    if (a->is_redirected != b->is_redirected)
+        return "redirect";
+    return a->is_http2 != b->is_http2 ? "http2" : NULL;
+}
+
+const char *tls_mode_name(enum manifest_tls_mode mode)
+{
+    static const char *const names[] = {"off", "acme", "internal", "files"};
+    return names[mode];
+}
+
 const char *service_type_name(enum service_type type)
 {
     static const char *const names[] = {"web", "private", "worker", "cron", "static"};

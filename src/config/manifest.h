@@ -126,6 +126,97 @@ struct manifest_database {
     const char *eviction;      /* redis: "noeviction" */
 };
 
+enum manifest_tls_mode {
+    MANIFEST_TLS_OFF,
+    MANIFEST_TLS_ACME,
+    MANIFEST_TLS_INTERNAL,
+    MANIFEST_TLS_FILES
+};
+enum manifest_challenge {
+    CHALLENGE_AUTO,
+    CHALLENGE_HTTP_01,
+    CHALLENGE_TLS_ALPN_01,
+    CHALLENGE_DNS_01
+};
+enum manifest_tls_version { MANIFEST_TLS_1_2, MANIFEST_TLS_1_3 };
+
+/* Sections that may be absent begin with `is_given`; absent ones hold their defaults. */
+struct manifest_on_demand {
+    bool is_given;
+    const char *ask; /* URL */
+};
+
+struct manifest_hsts {
+    bool is_given;
+    uint64_t max_age_ms;
+    bool is_subdomains, is_preload;
+};
+
+struct manifest_tls {
+    bool is_given;
+    enum manifest_tls_mode mode;
+    const char *cert, *key; /* FILES: absolute paths on the server */
+    enum manifest_challenge challenge;
+    const char *dns_hook; /* NULL */
+    struct manifest_on_demand on_demand;
+    enum manifest_tls_version minimum_version;
+    bool is_redirected; /* true */
+    struct manifest_hsts hsts;
+    bool is_http2; /* true */
+};
+
+struct manifest_client_certificate {
+    bool is_given;
+    const char *ca;   /* an absolute path on the server, or PEM */
+    bool is_required; /* true */
+};
+
+enum manifest_upstream_protocol { UPSTREAM_HTTP1, UPSTREAM_H2 };
+
+struct manifest_upstream_tls {
+    bool is_given;
+    bool is_verified;        /* true */
+    const char *ca;          /* an absolute path on the server, or PEM; NULL: the system's */
+    const char *server_name; /* NULL: localhost */
+};
+
+struct manifest_upstream {
+    bool is_given;
+    enum manifest_upstream_protocol protocol;
+    struct manifest_upstream_tls tls;
+    unsigned proxy_protocol; /* 0: none, 1, 2 */
+};
+
+struct manifest_eab {
+    bool is_given;
+    const char *key_id, *hmac_file;
+};
+
+struct manifest_acme_fallback {
+    bool is_given;
+    const char *email, *directory, *ca_file;
+    struct manifest_eab eab;
+};
+
+struct manifest_acme {
+    bool is_given;
+    const char *email; /* NULL: none */
+    const char *directory;
+    const char *ca_file; /* NULL: the system's */
+    struct manifest_eab eab;
+    struct manifest_acme_fallback fallback;
+};
+
+struct manifest_network {
+    const char *text; /* "10.0.0.0/8", an address; network_parse reads it */
+};
+
+struct manifest_edge {
+    bool is_given;
+    struct manifest_network *trusted_proxies, *proxy_protocol;
+    size_t trusted_proxy_count, proxy_protocol_count;
+};
+
 struct manifest_route {
     const char *host; /* lower case; "*.example.org"; "" : any host */
     const char *path; /* "/" */
@@ -133,6 +224,9 @@ struct manifest_route {
     uint64_t connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms; /* 0: the edge's default */
     uint64_t body_limit_bytes;                                           /* maxBody; 0: none */
     unsigned retries;                                                    /* 1 */
+    struct manifest_tls tls; /* not given: as another route of the host has it, else off */
+    struct manifest_client_certificate client_certificate;
+    struct manifest_upstream upstream;
 };
 
 struct manifest {
@@ -146,6 +240,8 @@ struct manifest {
                     "/"} for a single one; several without routes is a finding */
     size_t route_count;
     unsigned keep_releases; /* 5 */
+    struct manifest_acme acme;
+    struct manifest_edge edge;
 };
 
 enum finding_level { FINDING_ERROR, FINDING_UNSUPPORTED, FINDING_WARNING };
@@ -217,6 +313,10 @@ const struct manifest_service *manifest_service_find(const struct manifest *mani
                                                      const char *name);
 const struct manifest_database *manifest_database_find(const struct manifest *manifest,
                                                        const char *name);
+/* The key in which the TLS settings of two routes of one host differ, "minVersion"; NULL: they
+ * agree. hsts is a route's own matter. */
+const char *manifest_tls_difference(const struct manifest_tls *a, const struct manifest_tls *b);
+const char *tls_mode_name(enum manifest_tls_mode mode);  /* "acme" */
 const char *service_type_name(enum service_type type);   /* "web" */
 const char *database_type_name(enum database_type type); /* "postgres" */
 const char *ready_kind_name(enum ready_kind kind);

@@ -234,6 +234,20 @@ static void diff_items(struct diff *diff, const struct key *key, const void *fro
     }
 }
 
+static void diff_object(struct diff *diff, const struct key *key, const void *from, const void *to,
+                        const char *path)
+{
+    bool was_given = key_is_given(key, from), is_given = key_is_given(key, to);
+    const struct key *value = key_short(key->inner);
+    const void *old = key_field_const(key, from), *new = key_field_const(key, to);
+    if (was_given && is_given)
+        diff_section(diff, key->inner, old, new, path);
+    else if (was_given || is_given)
+        change_add(diff, is_given ? CHANGE_ADD : CHANGE_REMOVE, path,
+                   was_given && value ? shown(diff, value_text(diff, value, old)) : NULL,
+                   is_given && value ? shown(diff, value_text(diff, value, new)) : NULL);
+}
+
 static void diff_section(struct diff *diff, enum section section, const void *from, const void *to,
                          const char *path)
 {
@@ -245,8 +259,7 @@ static void diff_section(struct diff *diff, enum section section, const void *fr
         switch (key->kind) {
         case KIND_OBJECT:
             if (from)
-                diff_section(diff, key->inner, key_field_const(key, from), key_field_const(key, to),
-                             below);
+                diff_object(diff, key, from, to, below);
             break;
         case KIND_MAP:
         case KIND_LIST:

@@ -24,6 +24,18 @@ static void write_variable(struct json_writer *writer, const struct manifest_env
     json_end_object(writer);
 }
 
+static void write_value(struct json_writer *writer, const struct key *key, const char *name,
+                        const void *base)
+{
+    CLEANUP(arena_freep) struct arena *arena = arena_new(VALUE_BYTES_MAX);
+    enum value_shape shape;
+    const char *text = value_write(arena, key, key_field_const(key, base), &shape);
+    if (text && shape == VALUE_RAW)
+        json_write_raw(writer, name, slice_from(text));
+    else if (text)
+        json_write_text(writer, name, text);
+}
+
 static void write_items(struct json_writer *writer, const struct key *key, const void *base)
 {
     size_t count;
@@ -41,6 +53,10 @@ static void write_items(struct json_writer *writer, const struct key *key, const
             write_variable(writer, item);
             continue;
         }
+        if (section_is_value(key->inner)) {
+            write_value(writer, key_short(key->inner), NULL, item);
+            continue;
+        }
         json_begin_object(writer, is_map ? item_name(item) : NULL);
         write_section(writer, key->inner, item);
         json_end_object(writer);
@@ -49,17 +65,6 @@ static void write_items(struct json_writer *writer, const struct key *key, const
         json_end_object(writer);
     else
         json_end_array(writer);
-}
-
-static void write_value(struct json_writer *writer, const struct key *key, const void *base)
-{
-    CLEANUP(arena_freep) struct arena *arena = arena_new(VALUE_BYTES_MAX);
-    enum value_shape shape;
-    const char *text = value_write(arena, key, key_field_const(key, base), &shape);
-    if (text && shape == VALUE_RAW)
-        json_write_raw(writer, key->name, slice_from(text));
-    else if (text)
-        json_write_text(writer, key->name, text);
 }
 
 /* A static service has no process: what describes one would be refused when read back. */
@@ -83,6 +88,8 @@ static void write_section(struct json_writer *writer, enum section section, cons
             continue;
         switch (key->kind) {
         case KIND_OBJECT:
+            if (!key_is_given(key, base))
+                break;
             json_begin_object(writer, key->name);
             write_section(writer, key->inner, key_field_const(key, base));
             json_end_object(writer);
@@ -92,7 +99,7 @@ static void write_section(struct json_writer *writer, enum section section, cons
             write_items(writer, key, base);
             break;
         default:
-            write_value(writer, key, base);
+            write_value(writer, key, key->name, base);
             break;
         }
     }

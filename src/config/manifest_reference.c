@@ -30,7 +30,13 @@ static void append_title(struct buf *text, enum section section)
 static void append_type(struct buf *text, const struct key *key)
 {
     char expected[220];
-    if (key->kind == KIND_MAP || key->kind == KIND_LIST) {
+    if (key->kind == KIND_LIST && section_is_value(key->inner)) {
+        buf_append_text(text, "a list, each item ");
+        append_type(text, key_short(key->inner));
+    } else if (key->kind == KIND_OBJECT && key_short(key->inner)) {
+        append_type(text, key_short(key->inner));
+        buf_append_text(text, "; or a map of keys");
+    } else if (key->kind == KIND_MAP || key->kind == KIND_LIST) {
         buf_append_text(text,
                         key->kind == KIND_MAP ? "a map of names, each to " : "a list, each item ");
         append_title(text, key->inner);
@@ -89,7 +95,8 @@ static void order_add(struct arena *arena, struct order *order, enum section sec
     order->ways[order->count++] = way;
     key_each(key, section)
     {
-        if (key->kind != KIND_OBJECT && key->kind != KIND_MAP && key->kind != KIND_LIST)
+        if ((key->kind != KIND_OBJECT && key->kind != KIND_MAP && key->kind != KIND_LIST) ||
+            section_is_value(key->inner))
             continue;
         const char *tail = key->kind == KIND_MAP ? ".<name>" : key->kind == KIND_LIST ? "[]" : "";
         order_add(arena, order, key->inner,

@@ -33,6 +33,8 @@ static void write_words(struct json_writer *writer, const struct key *key)
     json_begin_array(writer, "enum");
     for (size_t i = 0; key_word(key, i, &word, &is_later); i++) {
         json_write_slice(writer, NULL, word);
+        if (word.ptr[0] >= '0' && word.ptr[0] <= '9') /* without quotes it is a number */
+            json_write_raw(writer, NULL, word);
         if (slice_eq(word, SLICE("off"))) /* YAML 1.1 reads a bare off as false */
             json_write_boolean(writer, NULL, false);
     }
@@ -84,6 +86,11 @@ static const char *const patterns[] = {
     [KIND_SECRET] = "^/",
     [KIND_TARGET] = "^(/|https?://)",
     [KIND_FOLDER] = "^[^/]",
+    [KIND_FILE] = "^/",
+    [KIND_AUTHORITY] = "^(/|-----BEGIN CERTIFICATE-----)",
+    [KIND_URL] = "^https?://",
+    [KIND_EMAIL] = "^[^@ ]+@[^@ ]+$",
+    [KIND_NETWORK] = "^[0-9a-fA-F.:]+(/[0-9]+)?$",
     [KIND_REFERENCE] = "^[a-z][a-z0-9-]*\\.[a-z]+$",
     [KIND_HEADER_NAME] = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$",
     [KIND_BACKOFF] = "^[0-9]+[0-9dhms]*\\.\\.[0-9]+[0-9dhms]*$",
@@ -242,6 +249,19 @@ static void write_section(struct json_writer *writer, enum section section)
     write_required(writer, section);
 }
 
+/* The value that the section is short for, or its map. */
+static void write_short(struct json_writer *writer, enum section section)
+{
+    json_begin_array(writer, "anyOf");
+    json_begin_object(writer, NULL);
+    write_type(writer, key_short(section));
+    json_end_object(writer);
+    json_begin_object(writer, NULL);
+    write_section(writer, section);
+    json_end_object(writer);
+    json_end_array(writer);
+}
+
 /* A text (YAML also reads unquoted numbers and booleans as such), or one of the keys of the
  * section. */
 static void write_environment(struct json_writer *writer)
@@ -276,6 +296,10 @@ void manifest_schema(struct buf *ret_json)
         json_write_text(&writer, "description", section_infos[section].help);
         if (section == SECTION_environment)
             write_environment(&writer);
+        else if (section_is_value(section))
+            write_type(&writer, key_short(section));
+        else if (key_short(section))
+            write_short(&writer, section);
         else
             write_section(&writer, section);
         json_end_object(&writer);

@@ -7,29 +7,40 @@ struct nothing {
 };
 
 /* The struct that a section's fields lie in. */
-#define STRUCT_manifest         struct manifest
-#define STRUCT_service          struct manifest_service
-#define STRUCT_environment      struct manifest_environment
-#define STRUCT_health           struct manifest_health
-#define STRUCT_stop             struct manifest_stop
-#define STRUCT_restart          struct manifest_restart
-#define STRUCT_resources        struct manifest_service
-#define STRUCT_deploy           struct manifest_deploy
-#define STRUCT_canary           struct nothing
-#define STRUCT_rollback         struct nothing
-#define STRUCT_scaling          struct nothing
-#define STRUCT_scaling_schedule struct nothing
-#define STRUCT_disk             struct nothing
-#define STRUCT_header           struct manifest_header
-#define STRUCT_redirect         struct manifest_redirect
-#define STRUCT_database         struct manifest_database
-#define STRUCT_backup           struct nothing
-#define STRUCT_backup_keep      struct nothing
-#define STRUCT_route            struct manifest_route
-#define STRUCT_timeouts         struct manifest_route
-#define STRUCT_rate_limit       struct nothing
-#define STRUCT_cors             struct nothing
-#define STRUCT_alert            struct nothing
+#define STRUCT_manifest           struct manifest
+#define STRUCT_service            struct manifest_service
+#define STRUCT_environment        struct manifest_environment
+#define STRUCT_health             struct manifest_health
+#define STRUCT_stop               struct manifest_stop
+#define STRUCT_restart            struct manifest_restart
+#define STRUCT_resources          struct manifest_service
+#define STRUCT_deploy             struct manifest_deploy
+#define STRUCT_canary             struct nothing
+#define STRUCT_rollback           struct nothing
+#define STRUCT_scaling            struct nothing
+#define STRUCT_scaling_schedule   struct nothing
+#define STRUCT_disk               struct nothing
+#define STRUCT_header             struct manifest_header
+#define STRUCT_redirect           struct manifest_redirect
+#define STRUCT_database           struct manifest_database
+#define STRUCT_backup             struct nothing
+#define STRUCT_backup_keep        struct nothing
+#define STRUCT_route              struct manifest_route
+#define STRUCT_timeouts           struct manifest_route
+#define STRUCT_tls                struct manifest_tls
+#define STRUCT_on_demand          struct manifest_on_demand
+#define STRUCT_hsts               struct manifest_hsts
+#define STRUCT_client_certificate struct manifest_client_certificate
+#define STRUCT_upstream           struct manifest_upstream
+#define STRUCT_upstream_tls       struct manifest_upstream_tls
+#define STRUCT_acme               struct manifest_acme
+#define STRUCT_acme_fallback      struct manifest_acme_fallback
+#define STRUCT_eab                struct manifest_eab
+#define STRUCT_edge               struct manifest_edge
+#define STRUCT_network            struct manifest_network
+#define STRUCT_rate_limit         struct nothing
+#define STRUCT_cors               struct nothing
+#define STRUCT_alert              struct nothing
 
 static_assert(offsetof(struct manifest_service, name) == 0, "item_name");
 static_assert(offsetof(struct manifest_database, name) == 0, "item_name");
@@ -37,6 +48,18 @@ static_assert(offsetof(struct manifest_environment, name) == 0, "item_name");
 static_assert(offsetof(struct manifest_restart, backoff_max_ms) ==
                   offsetof(struct manifest_restart, backoff_min_ms) + sizeof(uint64_t),
               "KIND_BACKOFF is two numbers");
+#define GIVEN(type) static_assert(offsetof(struct type, is_given) == 0, "key_is_given")
+GIVEN(manifest_tls);
+GIVEN(manifest_on_demand);
+GIVEN(manifest_hsts);
+GIVEN(manifest_client_certificate);
+GIVEN(manifest_upstream);
+GIVEN(manifest_upstream_tls);
+GIVEN(manifest_acme);
+GIVEN(manifest_acme_fallback);
+GIVEN(manifest_eab);
+GIVEN(manifest_edge);
+#undef GIVEN
 static_assert(sizeof(enum service_type) == sizeof(unsigned), "KIND_WORD is an unsigned");
 
 #define SECTION(section, text, about)                                                              \
@@ -64,6 +87,8 @@ const struct section_info section_infos[SECTION_COUNT] = {
 #define IDENTITY           KEY_IDENTITY
 #define STATIC_ONLY        KEY_STATIC_ONLY
 #define PROCESS_ONLY       KEY_PROCESS_ONLY
+#define SHORT              KEY_SHORT
+#define OPTIONAL           KEY_OPTIONAL
 #define AT(section, field) offsetof(STRUCT_##section, field)
 
 #define SECTION(...)
@@ -146,6 +171,18 @@ const char *key_suggest(enum section section, const char *word)
     size_t count = 0;
     key_each(key, section) names[count++] = key->name;
     return text_suggest(slice_from(word), names, count);
+}
+
+const struct key *key_short(enum section section)
+{
+    key_each(key, section) if (key->flags & KEY_SHORT) return key;
+    return NULL;
+}
+
+bool section_is_value(enum section section)
+{
+    const struct key *value = key_short(section);
+    return value && value->flags & KEY_IDENTITY;
 }
 
 bool key_word(const struct key *key, size_t index, struct slice *ret_word, bool *ret_is_later)

@@ -20,6 +20,11 @@ enum key_kind {
     KIND_HEADER_VALUE, /* const char * */
     KIND_REFERENCE,    /* const char *: "db.url" */
     KIND_SECRET,       /* later */
+    KIND_FILE,         /* const char *: absolute, on the server */
+    KIND_AUTHORITY,    /* const char *: such a file, or PEM */
+    KIND_URL,          /* const char *: http or https */
+    KIND_EMAIL,        /* const char * */
+    KIND_NETWORK,      /* const char *: "10.0.0.0/8" */
     KIND_WORD,         /* enum, in the order of the words */
     KIND_CHOICE,       /* const char *: one of the words */
     KIND_BOOL,         /* bool */
@@ -46,6 +51,8 @@ enum key_kind {
 #define KEY_STATIC_ONLY  4u
 #define KEY_PROCESS_ONLY 8u
 #define KEY_LATER        16u
+#define KEY_SHORT        32u
+#define KEY_OPTIONAL     64u
 
 enum section {
 #define SECTION(name, ...) SECTION_##name,
@@ -94,6 +101,11 @@ extern const size_t manifest_key_count;
 const struct key *key_find(enum section section, const char *name); /* NULL: unknown */
 const char *key_suggest(enum section section, const char *word);    /* the nearest key, or NULL */
 
+/* The key that a value in place of the section's map stands for, or NULL. */
+const struct key *key_short(enum section section);
+/* The section is always written as a value. */
+bool section_is_value(enum section section);
+
 /* Word `index` of "web|private|!cron"; false behind the last. */
 bool key_word(const struct key *key, size_t index, struct slice *ret_word, bool *ret_is_later);
 
@@ -105,6 +117,14 @@ static inline void *key_field(const struct key *key, void *base)
 static inline const void *key_field_const(const struct key *key, const void *base)
 {
     return (const char *)base + key->offset;
+}
+
+/* Whether an OPTIONAL object is there (asserted in table.c: its struct begins so). */
+static inline bool key_is_given(const struct key *key, const void *base)
+{
+    bool is_given;
+    memcpy(&is_given, key_field_const(key, base), sizeof(is_given));
+    return !(key->flags & KEY_OPTIONAL) || is_given;
 }
 
 /* The items of a MAP or LIST. */

@@ -225,6 +225,8 @@ static void walk_key(struct walk *walk, const struct key *key, const struct node
             report(walk, FINDING_UNSUPPORTED, node->key_at, trail, NULL,
                    "%s: not supported yet in this version", key->name);
         is_later = is_later || begins_later;
+        if ((key->flags & KEY_OPTIONAL) && base && !is_later && !node_is_null(node))
+            memcpy(key_field(key, base), &(bool){true}, sizeof(bool));
         if (key->kind == KIND_OBJECT)
             walk_section(walk, node, key->inner, base && !is_later ? key_field(key, base) : NULL,
                          trail, is_later);
@@ -264,10 +266,29 @@ static void fill_absent(struct walk *walk, const struct node *node, enum section
     }
 }
 
+/* `tls: acme`: a value that stands for the one key of the section that it is short for. */
+static void walk_short(struct walk *walk, const struct key *key, const struct node *node,
+                       void *base, const struct trail *trail, bool is_later)
+{
+    struct node child = *node,
+                map = {.kind = NODE_MAP, .at = node->at, .first = &child, .count = 1};
+    child.key = key->name;
+    child.key_at = node->at;
+    child.next = NULL;
+    walk_value(walk, key, &child, base, trail, is_later);
+    fill_absent(walk, &map, key->owner, base, trail, is_later);
+}
+
 static void walk_section(struct walk *walk, const struct node *node, enum section section,
                          void *base, const struct trail *trail, bool is_later)
 {
     char got[80];
+    const struct key *value = key_short(section);
+    bool is_value = section_is_value(section);
+    if (value && ((node->kind == NODE_SCALAR && !node_is_null(node)) || is_value)) {
+        walk_short(walk, value, node, base, trail, is_later);
+        return;
+    }
     if (node->kind != NODE_MAP) {
         if (!node_is_null(node))
             report(walk, FINDING_ERROR, node->at, trail, NULL, "expected a map of keys, got %s",

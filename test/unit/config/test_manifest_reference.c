@@ -22,6 +22,8 @@ static void every_key_is_described(void **state)
     manifest_reference_man(&page);
     manifest_reference_markdown(&markdown);
     for (const struct key *key = manifest_keys; key < manifest_keys + manifest_key_count; key++) {
+        if (section_is_value(key->owner))
+            continue; /* told where it stands */
         assert_non_null(strstr(buf_text(&markdown), arena_printf(f->arena, "| `%s` |", key->name)));
         assert_non_null(strstr(buf_text(&page), arena_printf(f->arena, "\n.B %s\n", key->name)));
     }
