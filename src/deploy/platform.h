@@ -33,6 +33,7 @@ struct app;
 struct instance;
 struct deploy;
 struct release;
+struct snapshot_builder;
 
 /* Answers a request for the last lines of a unit. */
 struct log_request {
@@ -72,6 +73,12 @@ struct platform_port {
     void (*log_start)(struct platform_port *port, struct log_request *request);
     void (*log_stop)(struct platform_port *port, struct log_request *request);
     bool (*port_is_free)(struct platform_port *port, unsigned number);
+    /* Add what TLS needs to a snapshot that is being built: certificates, hosts (routes_hosts),
+     * challenges, ticket keys. NULL: nobody serves TLS. */
+    void (*add_tls)(struct platform_port *port, struct snapshot_builder *builder);
+    /* The PEM of `ca`, a path or the text itself; empty when the file is not readable now. NULL as
+     * above. */
+    struct slice (*read_authority)(struct platform_port *port, const char *ca);
     /* Requests of the keeper may go out (again). */
     void (*flush)(struct platform_port *port);
 };

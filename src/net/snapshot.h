@@ -287,7 +287,8 @@ uint32_t snapshot_builder_upstream_tls(struct snapshot_builder *builder, const c
 /* `value`: HTTP only; `certificate`: TLS only. */
 void snapshot_builder_challenge(struct snapshot_builder *builder, enum snapshot_challenge_kind kind,
                                 const char *name, const char *value, uint32_t certificate);
-/* The TLS side of a host that routes name: its numbers; name and routes are ignored. */
+/* The TLS side of a host: its numbers; name and routes are ignored. Said twice: the last holds. A
+ * host without routes of its own has an entry all the same; its requests go by wider hosts. */
 void snapshot_builder_host(struct snapshot_builder *builder, const char *host,
                            const struct snapshot_host *tls);
 void snapshot_builder_ticket_keys(struct snapshot_builder *builder, struct slice keys);

@@ -384,57 +384,69 @@ static int host_compare(const void *left, const void *right, void *context)
     return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
 }
 
-/* Both sides are sorted: *cursor only moves on. What was said last of a name holds. */
-static struct snapshot_host host_side(const struct snapshot_builder *builder, struct slice name,
-                                      uint32_t *cursor)
+/* Where `name` of the sorted host entries ends; their last one is what holds. */
+static uint32_t host_entries_end(const struct snapshot_builder *builder, uint32_t first)
 {
     const struct host_entry *entries = (const struct host_entry *)(void *)builder->host_entries.ptr;
-    uint32_t count = entry_count(&builder->host_entries, sizeof *entries);
-    struct snapshot_host host = {0};
+    uint32_t count = entry_count(&builder->host_entries, sizeof *entries), i = first + 1;
 
-    while (*cursor < count &&
-           snapshot_text_compare(builder_slice(builder, entries[*cursor].tls.name), name) < 0)
-        ++*cursor;
-    for (uint32_t i = *cursor;
-         i < count && slice_eq(builder_slice(builder, entries[i].tls.name), name); i++)
-        host = entries[i].tls;
-    return host;
+    while (i < count && slice_eq(builder_slice(builder, entries[i].tls.name),
+                                 builder_slice(builder, entries[first].tls.name)))
+        i++;
+    return i;
 }
 
-/* Sort the entries and make `hosts` and `routes` of them. */
+/* Merge the sorted entries of hosts and of routes into `hosts` and `routes`. */
+static int builder_merge(struct snapshot_builder *builder, struct error *err)
+{
+    const struct host_entry *sides = (const struct host_entry *)(void *)builder->host_entries.ptr;
+    const struct route_entry *entries =
+        (const struct route_entry *)(void *)builder->route_entries.ptr;
+    uint32_t side_count = entry_count(&builder->host_entries, sizeof *sides), side = 0;
+    uint32_t count = entry_count(&builder->route_entries, sizeof *entries), i = 0;
+
+    while (i < count || side < side_count) {
+        int order = i == count ? 1
+                    : side == side_count
+                        ? -1
+                        : snapshot_text_compare(builder_slice(builder, entries[i].host),
+                                                builder_slice(builder, sides[side].tls.name));
+        struct snapshot_host host = {0};
+
+        if (order < 0) {
+            host.name = entries[i].host;
+        } else {
+            side = host_entries_end(builder, side);
+            host = sides[side - 1].tls;
+        }
+        host.routes = (struct snapshot_range){.first = i};
+        for (; order <= 0 && i < count &&
+               slice_eq(builder_slice(builder, entries[i].host), builder_slice(builder, host.name));
+             i++, host.routes.count++) {
+            if (host.routes.count > 0 && route_compare(&entries[i - 1], &entries[i], builder) == 0)
+                return error_set(err, ERR_EXISTS,
+                                 "two routes have host '" SLICE_FORMAT "' and path '" SLICE_FORMAT
+                                 "'",
+                                 SLICE_ARG(builder_slice(builder, host.name)),
+                                 SLICE_ARG(builder_slice(builder, entries[i].route.path)));
+            buf_append(&builder->routes, &entries[i].route, sizeof entries[i].route);
+        }
+        buf_append(&builder->hosts, &host, sizeof host);
+    }
+    return 0;
+}
+
 static int builder_group(struct snapshot_builder *builder, struct error *err)
 {
-    struct route_entry *entries = (struct route_entry *)(void *)builder->route_entries.ptr;
-    uint32_t count = entry_count(&builder->route_entries, sizeof *entries), cursor = 0;
-    struct snapshot_host host = {0};
-
-    if (count == 0)
-        return 0;
-    qsort_r(entries, count, sizeof *entries, route_compare, builder);
+    if (builder->route_entries.len > 0)
+        qsort_r(builder->route_entries.ptr,
+                entry_count(&builder->route_entries, sizeof(struct route_entry)),
+                sizeof(struct route_entry), route_compare, builder);
     if (builder->host_entries.len > 0)
         qsort_r(builder->host_entries.ptr,
                 entry_count(&builder->host_entries, sizeof(struct host_entry)),
                 sizeof(struct host_entry), host_compare, builder);
-    for (uint32_t i = 0; i < count; i++) {
-        struct slice name = builder_slice(builder, entries[i].host);
-
-        if (i > 0 && route_compare(&entries[i - 1], &entries[i], builder) == 0)
-            return error_set(err, ERR_EXISTS,
-                             "two routes have host '" SLICE_FORMAT "' and path '" SLICE_FORMAT "'",
-                             SLICE_ARG(name),
-                             SLICE_ARG(builder_slice(builder, entries[i].route.path)));
-        if (i == 0 || !slice_eq(name, builder_slice(builder, host.name))) {
-            if (i > 0)
-                buf_append(&builder->hosts, &host, sizeof host);
-            host = host_side(builder, name, &cursor);
-            host.name = entries[i].host;
-            host.routes = (struct snapshot_range){.first = i};
-        }
-        host.routes.count++;
-        buf_append(&builder->routes, &entries[i].route, sizeof entries[i].route);
-    }
-    buf_append(&builder->hosts, &host, sizeof host);
-    return 0;
+    return builder_merge(builder, err);
 }
 
 /* Where `bytes` go, relative to the block. */

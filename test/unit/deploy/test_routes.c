@@ -162,6 +162,92 @@ static void references_are_checked_before_anything_runs(void **state)
     assert_int_equal(environment_check(good, &world->err), 0);
 }
 
+static void one_host_has_one_certificate_whichever_app_says_it(void **state)
+{
+    struct world *world = *state;
+    CLEANUP(arena_freep) struct arena *arena = arena_new(16u * 1024 * 1024);
+
+    (void)world_deploy(world, "app: first\nservices:\n  web: {start: x}\n"
+                              "routes: [{host: a.org, service: web, tls: internal}]\n");
+    world_pass(world, 5000);
+    assert_int_equal(routes_check(world->platform, "second",
+                                  parse(arena, "app: second\nservices:\n  web: {start: x}\n"
+                                               "routes: [{host: a.org, path: /b, service: web}]\n"),
+                                  &world->err),
+                     0);
+    assert_int_equal(
+        routes_check(world->platform, "second",
+                     parse(arena, "app: second\nservices:\n  web: {start: x}\n"
+                                  "routes: [{host: a.org, path: /b, service: web, tls: acme}]\n"),
+                     &world->err),
+        ERR_CONFLICT);
+    assert_string_equal(world->err.text, "routes[0].tls.mode: app 'first' has another for 'a.org'");
+}
+
+static struct slice read_authority(struct platform_port *port, const char *ca)
+{
+    (void)port;
+    assert_string_equal(ca, "/ca.pem");
+    return SLICE("-----BEGIN CERTIFICATE-----\n");
+}
+
+static void add_tls(struct platform_port *port, struct snapshot_builder *builder)
+{
+    struct snapshot_host tls = {.is_tls = 1};
+
+    (void)port;
+    snapshot_builder_host(builder, "shop.example.org", &tls);
+}
+
+static void what_routes_say_of_transport_is_in_the_snapshot(void **state)
+{
+    struct world *world = *state;
+    CLEANUP(arena_freep) struct arena *arena = arena_new(16u * 1024 * 1024);
+    const struct snapshot_route *route;
+    struct routes_host *hosts;
+    struct built built;
+    size_t count;
+
+    (void)world_deploy(
+        world, "app: shop\n"
+               "services:\n  api: {start: x}\n"
+               "routes:\n"
+               "  - {host: shop.example.org, service: api, tls: {mode: internal, hsts: 1h},\n"
+               "     clientCertificate: {ca: /ca.pem}}\n"
+               "  - {host: shop.example.org, path: /rpc, service: api,\n"
+               "     upstream: {protocol: h2, tls: {ca: /ca.pem, serverName: api.internal}}}\n"
+               "  - {host: plain.example.org, service: api, upstream: {proxyProtocol: v2}}\n"
+               "edge: {trustedProxies: [10.0.0.0/8], proxyProtocol: [192.0.2.0/24, '::1']}\n");
+    world->port.read_authority = read_authority;
+    world->port.add_tls = add_tls;
+    world_pass(world, 5000);
+    build(world, &built);
+    route = snapshot_route_find(&built.snapshot, SLICE("shop.example.org"), SLICE("/"));
+    assert_slice_equal(snapshot_slice(&built.snapshot, route->transport_security), "max-age=3600");
+    assert_int_equal(route->client_certificate, SNAPSHOT_CERTIFICATE_REQUIRED);
+    assert_int_equal(route->upstream_tls, 0);
+    assert_int_equal(route->trusted_proxies.count, 1);
+    assert_int_equal(built.snapshot.networks[route->trusted_proxies.first].prefix_bits, 104);
+    route = snapshot_route_find(&built.snapshot, SLICE("shop.example.org"), SLICE("/rpc"));
+    assert_slice_equal(snapshot_slice(&built.snapshot, route->transport_security), "max-age=3600");
+    assert_int_equal(route->client_certificate, SNAPSHOT_CERTIFICATE_OPTIONAL);
+    assert_int_equal(route->upstream_protocol, SNAPSHOT_H2);
+    const struct snapshot_upstream_tls *tls = &built.snapshot.upstream_tls[route->upstream_tls - 1];
+    assert_slice_equal(snapshot_slice(&built.snapshot, tls->server_name), "api.internal");
+    assert_int_equal(tls->ca_pem.len, 28);
+    route = snapshot_route_find(&built.snapshot, SLICE("plain.example.org"), SLICE("/"));
+    assert_int_equal(route->transport_security.len, 0);
+    assert_int_equal(route->upstream_proxy_version, 2);
+    assert_int_equal(built.snapshot.settings->proxy_networks.count, 2);
+    assert_int_equal(snapshot_host_find(&built.snapshot, SLICE("shop.example.org"))->is_tls, 1);
+    routes_hosts(world->platform, arena, &hosts, &count);
+    assert_int_equal(count, 1);
+    assert_string_equal(hosts[0].host, "shop.example.org");
+    assert_string_equal(hosts[0].client->ca, "/ca.pem");
+    snapshot_close(&built.snapshot);
+    buf_done(&built.block);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -171,6 +257,8 @@ int main(void)
         T(what_still_drains_of_a_dropped_service_is_told),
         T(two_apps_cannot_have_one_route),
         T(references_are_checked_before_anything_runs),
+        T(one_host_has_one_certificate_whichever_app_says_it),
+        T(what_routes_say_of_transport_is_in_the_snapshot),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -432,6 +432,26 @@ static void a_host_is_found_as_its_routes_are(void **state)
     assert_null(snapshot_host_find(&fixture->view, SLICE("")));
 }
 
+static void a_host_without_routes_is_found_and_its_requests_go_by_the_wider_one(void **state)
+{
+    struct fixture *fixture = *state;
+    uint32_t service = add_service(fixture, "web");
+    struct snapshot_host first = {.is_tls = 1}, tls = {.is_tls = 1, .is_tls13_only = 1};
+
+    add_route(fixture, "*.example.org", "/", service);
+    add_route(fixture, "zoo.example.org", "/", service);
+    snapshot_builder_host(fixture->builder, "shop.example.org", &first);
+    snapshot_builder_host(fixture->builder, "shop.example.org", &tls);
+    snapshot_builder_host(fixture->builder, "zz.example.org", &tls);
+    finish(fixture);
+    assert_int_equal(fixture->view.hosts_count, 4);
+    assert_int_equal(snapshot_host_find(&fixture->view, SLICE("shop.example.org"))->is_tls13_only,
+                     1);
+    assert_int_equal(snapshot_host_find(&fixture->view, SLICE("x.example.org"))->is_tls, 0);
+    assert_int_equal(service_at(fixture, "shop.example.org", "/x"), (int)service);
+    assert_int_equal(service_at(fixture, "zz.example.org", "/x"), (int)service);
+}
+
 /* ---- blocks of another build */
 
 static void append_padded(struct buf *block, const void *bytes, size_t len, size_t *ret_offset)
@@ -664,6 +684,7 @@ int main(void)
         T(what_tls_needs_is_read_back),
         T(equal_certificates_and_authorities_are_kept_once),
         T(a_host_is_found_as_its_routes_are),
+        T(a_host_without_routes_is_found_and_its_requests_go_by_the_wider_one),
         T(a_block_of_a_newer_build_is_read_as_far_as_it_is_known),
         T(what_a_block_of_an_older_build_lacks_is_zero),
         T(frames_that_make_no_sense_are_refused),
