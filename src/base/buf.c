@@ -8,6 +8,15 @@ void buf_done(struct buf *buf)
     *buf = BUF_INIT(buf->limit);
 }
 
+void buf_wipe(struct buf *buf)
+{
+    if (!buf)
+        return;
+    if (buf->ptr)
+        explicit_bzero(buf->ptr, buf->capacity);
+    buf_done(buf);
+}
+
 void buf_clear(struct buf *buf)
 {
     buf->len = 0;

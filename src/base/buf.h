@@ -24,6 +24,7 @@ struct buf {
 
 void buf_done(struct buf *buf);  /* frees; NULL and zero value allowed; the limit survives, so buf
                                     can be used again */
+void buf_wipe(struct buf *buf);  /* overwrites what it had (keys, passwords), then as buf_done */
 void buf_clear(struct buf *buf); /* keeps the memory, resets len and failed */
 void buf_append(struct buf *buf, const void *bytes, size_t len);
 void buf_append_slice(struct buf *buf, struct slice s);

@@ -97,8 +97,11 @@ MUST_USE int tls_accept(struct tls_server *server, int fd, struct tls **ret_tls,
 MUST_USE int tls_connect(struct tls_client *client, int fd, const char *server_name,
                          struct tls **ret_tls, struct error *err);
 /* Says goodbye (close_notify) when there is room for it and the connection is healthy; never
- * blocks. */
+ * blocks. The socket must still be open. */
 void tls_free(struct tls *tls); /* NULL allowed */
+/* From here on nothing is said any more: what the peer got must not look complete to it. Then
+ * tls_free. */
+void tls_abort(struct tls *tls);
 
 /* Call until DONE; after each WANT once what it wants is there. */
 enum tls_result tls_handshake(struct tls *tls);
@@ -119,14 +122,18 @@ void tls_server_switch(struct tls *tls, struct tls_server *server);
  * reset, protocol error, or an end of file without close_notify. */
 enum { TLS_END = 0, TLS_AGAIN = -1, TLS_BROKEN = -2 };
 ssize_t tls_read(struct tls *tls, char *bytes, size_t len);
-/* Takes from the parts as many bytes as the socket takes in whole records; the count, TLS_AGAIN or
- * TLS_BROKEN. After AGAIN or a short count the same bytes must come again first (they may have
- * moved). */
+/* Takes from the parts as many bytes as the socket takes in whole records, up to 64 KiB in one
+ * write(2); the count, TLS_AGAIN or TLS_BROKEN. A short count below 64 KiB means that the socket is
+ * full. After AGAIN or a short count the same bytes must come again first (they may have moved).
+ * Without parts: only what waits goes on; 0 when all of it is out. */
 ssize_t tls_write(struct tls *tls, const struct iovec *parts, int count);
 /* Decrypted or received bytes wait in here: epoll will not tell of them. */
 bool tls_has_pending(const struct tls *tls);
-/* The last tls_read wants the socket writable, or a write wants it readable (key updates): true
- * when so. */
+/* The last read(2) emptied the socket and nothing is pending: tls_read would answer AGAIN until
+ * epoll speaks again. Does not hold once the peer has ended its side (EPOLLRDHUP). */
+bool tls_is_drained(const struct tls *tls);
+/* Encrypted bytes wait for room in the socket, and may be of no tls_write (answers to key updates,
+ * close_notify): when it is writable, call tls_write, with nothing if there is nothing. */
 bool tls_wants_write(const struct tls *tls);
 /* close_notify; the other direction goes on. */
 void tls_finish(struct tls *tls);
