@@ -20,6 +20,13 @@ struct counters_endpoint {
     uint64_t failures; /* no answer, or 5xx made here */
 };
 
+/* Behind the endpoints, where an edge and a slab of two builds can do without it. */
+struct counters_tls {
+    uint64_t handshakes, resumed; /* that ended well */
+    uint64_t failures;            /* that did not */
+    uint64_t shed;                /* refused or ended because too many were under way */
+};
+
 struct counters {
     uint32_t magic, version;
     uint64_t snapshot_version; /* in use */
@@ -27,6 +34,7 @@ struct counters {
     uint32_t reserved;
     uint64_t requests, bytes_in, bytes_out, errors_4xx, errors_5xx, access_dropped;
     struct counters_endpoint endpoints[COUNTERS_ENDPOINTS_MAX]; /* by snapshot_endpoint.slot */
+    struct counters_tls tls; /* absent from a slab that is smaller */
 };
 
 #endif

@@ -1,5 +1,6 @@
 /* client.c - a client's connection: requests one after the other, and its ways to end.
  *
+ *   PROXY ── header ──► HANDSHAKE ── TLS stands ──► IDLE   (each where it applies; handshake.c)
  *   IDLE ── bytes ──► HEAD ── header block ──► REQUEST ── answer sent ──► IDLE … CLOSED
  *                                                │  └── 101 ──► TUNNEL ──► CLOSED
  *                                                └── answered early, or badly ──► LINGER ──► CLOSED
@@ -69,6 +70,7 @@ static void on_tunnel_deadline(struct client *client)
 }
 
 static void (*const on_deadline[])(struct client *client) = {
+    [CLIENT_PROXY] = on_idle_deadline,    [CLIENT_HANDSHAKE] = handshake_timed_out,
     [CLIENT_IDLE] = on_idle_deadline,     [CLIENT_HEAD] = on_head_deadline,
     [CLIENT_REQUEST] = request_timed_out, [CLIENT_TUNNEL] = on_tunnel_deadline,
     [CLIENT_LINGER] = on_idle_deadline,   [CLIENT_CLOSED] = on_idle_deadline,
@@ -199,6 +201,10 @@ void client_advance(struct client *client)
                 return;
         } else if (client->state == CLIENT_REQUEST && client->request.state == REQUEST_QUEUED) {
             upstream_dispatch(client);
+        } else if (UNLIKELY(client->state == CLIENT_HANDSHAKE)) {
+            handshake_advance(client);
+            if (client->state == CLIENT_HANDSHAKE)
+                return;
         } else {
             return;
         }
@@ -380,6 +386,7 @@ struct client *client_new(struct edge *edge, struct connection_facts *facts,
     client->edge = edge;
     client->facts = connection_facts_ref(facts);
     client->protocol = (uint8_t)protocol;
+    client->state = CLIENT_IDLE;
     client->transport.io.fd = -1;
     client->timer.on_timer = client_on_timer;
     client->idle_since_us = loop_now_us(edge->loop);
@@ -406,8 +413,14 @@ void client_accept(struct listener *listener, int fd, const struct sockaddr_stor
     client->transport.io = (struct loop_io){.fd = fd, .on_event = client_on_event};
     client->transport.can_write = true;
     if (loop_io_start(edge->loop, &client->transport.io, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
-                      &err) != 0)
+                      &err) != 0) {
         client_close(client, false);
+        return;
+    }
+    if (listener->is_tls) {
+        client_set_state(client, CLIENT_HANDSHAKE);
+        client_set_deadline(client, edge_after_ms(edge, edge->settings.handshake_timeout_ms));
+    }
 }
 
 void client_close(struct client *client, bool is_abort)
@@ -422,6 +435,7 @@ void client_close(struct client *client, bool is_abort)
             upstream_close(client->request.upstream);
         request_release(client);
     }
+    handshake_end(client);
     transport_close(&client->transport, is_abort);
     loop_timer_stop(&client->timer);
     block_release(client);
@@ -467,13 +481,19 @@ void client_evict_idle(struct edge *edge, unsigned count)
     }
 }
 
-/* The platform stops: who waits for nothing goes, who is being served gets "Connection: close". */
+/* The platform stops: who waits for nothing goes, who is being served gets "Connection: close".
+ * While draining nobody is sent off: a request may be on its way on any connection, so that the
+ * next answer says "Connection: close", and an idle connection ends by its own timeout. */
 void client_quit_all(struct edge *edge)
 {
     list_each_safe (node, &edge->clients) {
         struct client *client = container_of(node, struct client, node);
 
+        if (edge->is_draining)
+            continue;
         client->is_last = true;
+        if (client->state == CLIENT_HANDSHAKE && !client->handshake)
+            client_close(client, false); /* it has said nothing yet */
         if (client->state != CLIENT_IDLE)
             continue;
         client->transport.can_read = true; /* a request may have arrived this moment */

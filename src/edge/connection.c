@@ -5,35 +5,42 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-static size_t address_text(const struct sockaddr_storage *address, char *text, size_t size)
+static const uint8_t ipv4_prefix[12] = {[10] = 0xff, [11] = 0xff};
+
+/* Every address in one form. */
+static void facts_address(struct connection_facts *facts, const struct sockaddr_storage *address)
 {
-    const void *bytes = NULL;
-    int family = address->ss_family;
-
-    if (family == AF_INET) {
-        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    } else if (family == AF_INET6) {
-        const struct in6_addr *in6 =
-            &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-
-        bytes = in6;
-        if (IN6_IS_ADDR_V4MAPPED(in6)) {
-            bytes = in6->s6_addr + 12;
-            family = AF_INET;
-        }
+    memset(facts->address, 0, sizeof(facts->address));
+    if (address->ss_family == AF_INET) {
+        facts->address[10] = facts->address[11] = 0xff;
+        memcpy(facts->address + 12, &((const struct sockaddr_in *)(const void *)address)->sin_addr,
+               4);
+    } else if (address->ss_family == AF_INET6) {
+        memcpy(facts->address, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr,
+               16);
     }
-    if (!bytes || !inet_ntop(family, bytes, text, (socklen_t)size))
+    facts->is_ipv4 = memcmp(facts->address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
+}
+
+size_t connection_address_text(const uint8_t address[16], char text[INET6_ADDRSTRLEN])
+{
+    bool is_ipv4 = memcmp(address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
+
+    if (!is_ipv4 && memcmp(address, (const uint8_t[16]){0}, 16) == 0)
         memcpy(text, "unix", 5);
+    else if (!inet_ntop(is_ipv4 ? AF_INET : AF_INET6, is_ipv4 ? address + 12 : address, text,
+                        INET6_ADDRSTRLEN))
+        abort();
     return strlen(text);
 }
 
 #define PUT(at, literal) rewrite_slice((at), SLICE(literal))
 
 /* The fields that depend on nothing but the connection, made once. */
-static void facts_fields(struct connection_facts *facts, const struct sockaddr_storage *address)
+static void facts_fields(struct connection_facts *facts)
 {
     char text[INET6_ADDRSTRLEN];
-    size_t len = address_text(address, text, sizeof(text));
+    size_t len = connection_address_text(facts->address, text);
     char *at = facts->fields;
 
     at = PUT(at, "X-Forwarded-For: ");
@@ -50,21 +57,13 @@ static void facts_fields(struct connection_facts *facts, const struct sockaddr_s
         at = PUT(at, "\r\n");
     }
     facts->fields_len = (uint8_t)(at - facts->fields);
-    if (address->ss_family == AF_INET6) {
-        facts->peer_len = 16;
-        memcpy(facts->peer_key, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr,
-               16);
-    } else {
-        facts->peer_len = (uint8_t)MIN(len, sizeof(facts->peer_key));
-        memcpy(facts->peer_key, text, facts->peer_len);
-    }
 }
 
 /* One more or less connection of this address. False: it has as many as it may. */
 static bool peer_count(struct connection_facts *facts, int change)
 {
     struct edge *edge = facts->edge;
-    struct slice key = {(const char *)facts->peer_key, facts->peer_len};
+    struct slice key = {(const char *)facts->address, sizeof(facts->address)};
     uint32_t limit = edge->settings.connection_limit_per_client;
     uintptr_t count;
 
@@ -98,7 +97,8 @@ struct connection_facts *connection_facts_new(const struct listener *listener,
                                        .edge = listener->edge,
                                        .is_tls = listener->is_tls,
                                        .port = listener->port};
-    facts_fields(facts, address);
+    facts_address(facts, address);
+    facts_fields(facts);
     if (!peer_count(facts, 1)) {
         free(facts);
         return NULL;

@@ -7,6 +7,7 @@
 #include "os/file.h"
 #include "os/memory.h"
 #include "os/random.h"
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 #define TERMINATE_GRACE_MS 5000u
 #define QUIT_TUNNELS_MS    1000u /* once only tunnels are left */
 #define LAST_FLUSH_MS      500
+#define COMPILE_BUDGET_US  2000u /* of a turn, for a table that is being made */
 
 /* ---- small services for the other files */
 
@@ -72,7 +74,7 @@ static void on_burial(struct loop_deferred *deferred)
 
 /* ---- control: snapshots in, reports out */
 
-static void control_post(struct edge *edge, const void *message, size_t len)
+void edge_tell_control(struct edge *edge, const void *message, size_t len)
 {
     if (edge->has_control && channel_post(&edge->control, message, len, NULL, 0) != 0)
         log_warning("control does not take messages; it hears the state again when it reconnects");
@@ -86,8 +88,10 @@ void edge_report_drained(struct edge *edge, const struct endpoint *endpoint, boo
                                    .instance = endpoint->instance};
 
     log_debug("%s is drained of %s", endpoint->name, is_tunnels ? "tunnels" : "requests");
-    control_post(edge, &message, sizeof(message));
+    edge_tell_control(edge, &message, sizeof(message));
 }
+
+static void take_snapshot(struct edge *edge, int fd);
 
 static void report_all_drained(struct edge *edge)
 {
@@ -105,27 +109,68 @@ static void reject(struct edge *edge, const struct error *err)
 
     log_failure(err, "the snapshot is not used");
     memcpy(message.text, err->text, len + 1);
-    control_post(edge, &message, offsetof(__typeof__(message), text) + len + 1);
+    edge_tell_control(edge, &message, offsetof(__typeof__(message), text) + len + 1);
 }
 
 /* Between two turns nothing is half done, so the new table holds for every request that begins from
  * here on. */
+static void adopt(struct edge *edge, struct table *table)
+{
+    struct peer_ack ack = {.type = PEER_ACK, .version = table->snapshot.header->version};
+
+    table_adopt(edge, table);
+    edge_tell_control(edge, &ack, sizeof(ack));
+    report_all_drained(edge);
+    log_debug("snapshot %llu is in use", (unsigned long long)ack.version);
+}
+
+/* A table with thousands of certificates is compiled a few milliseconds at a time; the last one
+ * that arrived meanwhile comes next. */
+static void on_compile(struct loop_deferred *deferred)
+{
+    struct edge *edge = container_of(deferred, struct edge, compile_work);
+
+    if (!table_compile_step(edge->compiling, COMPILE_BUDGET_US)) {
+        loop_defer(edge->loop, deferred);
+        return;
+    }
+    adopt(edge, TAKE_PTR(edge->compiling));
+    if (edge->next_snapshot >= 0) {
+        int fd = TAKE_FD(edge->next_snapshot);
+
+        take_snapshot(edge, fd);
+        close(fd);
+    }
+}
+
 static void take_snapshot(struct edge *edge, int fd)
 {
     struct error err = {0};
     struct table *table;
-    uint64_t version;
-    struct peer_ack ack = {.type = PEER_ACK};
 
-    if (table_open(edge, fd, &table, &version, &err) != 0) {
-        reject(edge, &err);
+    if (edge->compiling) {
+        if (edge->next_snapshot >= 0)
+            close(edge->next_snapshot);
+        edge->next_snapshot = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         return;
     }
-    table_adopt(edge, table);
-    ack.version = version;
-    control_post(edge, &ack, sizeof(ack));
-    report_all_drained(edge);
-    log_debug("snapshot %llu is in use", (unsigned long long)version);
+    if (table_open(edge, fd, &table, &err) != 0) {
+        reject(edge, &err);
+    } else if (table_compile_step(table, COMPILE_BUDGET_US)) {
+        adopt(edge, table);
+    } else {
+        edge->compiling = table;
+        loop_defer(edge->loop, &edge->compile_work);
+    }
+}
+
+static void certificate_refused(struct edge *edge, const void *message, size_t len)
+{
+    struct slice host = {(const char *)message + sizeof(struct peer_certificate),
+                         len - sizeof(struct peer_certificate)};
+
+    if (host.len && host.ptr[host.len - 1] == 0)
+        handshake_refuse(edge, slice_sub(host, 0, host.len - 1));
 }
 
 static void on_control_message(struct channel *channel, const void *message, size_t len, int *fds,
@@ -136,6 +181,8 @@ static void on_control_message(struct channel *channel, const void *message, siz
 
     if (len >= sizeof(*snapshot) && snapshot->type == PEER_SNAPSHOT && fd_count == 1)
         take_snapshot(edge, fds[0]);
+    else if (len > sizeof(struct peer_certificate) && snapshot->type == PEER_CERTIFICATE_REFUSED)
+        certificate_refused(edge, message, len);
     else
         log_warning("control sent a message that is not understood");
 }
@@ -160,7 +207,7 @@ void edge_check_quit(struct edge *edge)
         return;
     if (edge->client_count == 0) {
         quit_finish(edge);
-    } else if (edge->client_count == edge->tunnel_count) {
+    } else if (edge->client_count == edge->tunnel_count && !edge->is_draining) {
         /* Nothing ends a tunnel from outside, and its instance ends next: a moment for a close that
          * is under way. */
         uint64_t end_us = edge_after_ms(edge, QUIT_TUNNELS_MS);
@@ -177,13 +224,18 @@ static void on_quit_deadline(struct loop_timer *timer)
     quit_finish(edge);
 }
 
-static void quit_begin(struct edge *edge, uint32_t grace_ms)
+/* is_draining: another edge takes over and the instances stay, so whoever is connected has the
+ * whole grace. Again without it: the platform stops after all. */
+static void quit_begin(struct edge *edge, uint32_t grace_ms, bool is_draining)
 {
+    bool is_known = edge->is_quitting && edge->is_draining == is_draining;
+
     edge->quit.on_timer = on_quit_deadline;
     loop_timer_start_in(edge->loop, &edge->quit, (uint64_t)grace_ms * EDGE_MS);
-    if (edge->is_quitting)
+    if (is_known)
         return;
     edge->is_quitting = true;
+    edge->is_draining = is_draining;
     loop_timer_stop(&edge->accept_pause);
     listener_stop_all(edge);
     client_quit_all(edge);
@@ -192,7 +244,7 @@ static void quit_begin(struct edge *edge, uint32_t grace_ms)
 
 static void on_terminate(struct loop_signal *signal_handle)
 {
-    quit_begin(container_of(signal_handle, struct edge, terminate), TERMINATE_GRACE_MS);
+    quit_begin(container_of(signal_handle, struct edge, terminate), TERMINATE_GRACE_MS, false);
 }
 
 static void take_hello(struct edge *edge, const struct keeper_hello *hello)
@@ -208,6 +260,7 @@ static void take_hello(struct edge *edge, const struct keeper_hello *hello)
     edge->index = hello->role_index;
     edge->edge_count = hello->edge_count;
     edge->http_port = hello->http_port;
+    edge->https_port = hello->https_port;
     snprintf(name, sizeof(name), "edge %u", hello->role_index);
     log_init(name, (enum log_level)MIN(hello->log_level, (uint32_t)LOG_DEBUG));
 }
@@ -216,6 +269,8 @@ static void take_peer(struct edge *edge, const struct keeper_peer *peer, int *fd
 {
     struct error err = {0};
 
+    if (peer->role == KEEPER_ROLE_SIGNER)
+        signing_connect(edge, TAKE_FD(*fd));
     if (peer->role != KEEPER_ROLE_CONTROL)
         return;
     if (edge->has_control)
@@ -224,7 +279,9 @@ static void take_peer(struct edge *edge, const struct keeper_peer *peer, int *fd
     edge->control.on_message = on_control_message;
     edge->control.on_closed = on_control_closed;
     edge->has_control = channel_start(&edge->control, edge->loop, TAKE_FD(*fd), &err) == 0;
-    if (!edge->has_control)
+    if (edge->has_control)
+        signing_want_again(edge);
+    else
         log_failure(&err, "no channel to control");
 }
 
@@ -240,14 +297,16 @@ static void take_counters(struct edge *edge, int fd)
         log_failure(&err, "counters are not shared");
         return;
     }
-    if (size < sizeof(*counters)) {
+    if (size < offsetof(struct counters, tls)) {
         log_error("the counters' memory is too small");
         memory_unmap(base, size);
         return;
     }
     counters = base;
     if (counters->magic != COUNTERS_MAGIC || counters->version != COUNTERS_VERSION)
-        memset(counters, 0, sizeof(*counters));
+        memset(counters, 0, MIN(size, sizeof(*counters)));
+    if (size >= sizeof(*counters))
+        edge->tls_counters = &counters->tls;
     for (size_t i = 0; i < COUNTERS_ENDPOINTS_MAX; i++)
         if (counters->endpoints[i].instance) {
             count_u32(&counters->endpoints[i].in_flight, 0);
@@ -265,14 +324,15 @@ static void take_held(struct edge *edge, const void *message, size_t len, int fd
     const char *name = keeper_next_string(message, len, &cursor);
     struct error err = {0};
     struct table *table;
-    uint64_t version;
 
     if (!name || strcmp(name, "snapshot") != 0 || edge->table)
         return;
-    if (table_open(edge, fd, &table, &version, &err) != 0) {
+    if (table_open(edge, fd, &table, &err) != 0) {
         log_failure(&err, "the held snapshot is not used");
         return;
     }
+    while (!table_compile_step(table, COMPILE_BUDGET_US))
+        ; /* nobody is served yet who would have to wait */
     table_adopt(edge, table);
 }
 
@@ -336,7 +396,8 @@ static void on_keeper_message(struct channel *channel, const void *message, size
         take_peer(edge, message, &fds[0]);
         break;
     case KEEPER_QUIT:
-        quit_begin(edge, ((const struct keeper_quit *)message)->grace_ms);
+        quit_begin(edge, ((const struct keeper_quit *)message)->grace_ms,
+                   ((const struct keeper_quit *)message)->flags & KEEPER_QUIT_REPLACED);
         break;
     case KEEPER_COUNTERS:
         take_counters(edge, fds[0]);
@@ -379,6 +440,12 @@ static int edge_init(struct edge *edge, struct error *err)
     list_init(&edge->free_upstreams);
     list_init(&edge->graveyard_clients);
     list_init(&edge->graveyard_upstreams);
+    list_init(&edge->handshakes);
+    list_init(&edge->handshake_queue);
+    list_init(&edge->signing);
+    list_init(&edge->wanting);
+    edge->next_snapshot = -1;
+    edge->compile_work.on_deferred = on_compile;
     edge->resume_work.on_deferred = on_resume;
     edge->burial.on_deferred = on_burial;
     edge->access_io.fd = -1;
@@ -387,6 +454,7 @@ static int edge_init(struct edge *edge, struct error *err)
     edge->counters = edge->own_counters = calloc(1, sizeof(struct counters));
     if (!edge->counters)
         abort();
+    edge->tls_counters = &edge->own_counters->tls;
     do
         random_bytes(edge->random_state, sizeof(edge->random_state));
     while (edge->random_state[0] == 0 && edge->random_state[1] == 0);
@@ -434,9 +502,13 @@ static void edge_done(struct edge *edge)
     list_each_safe (node, &edge->endpoints)
         endpoint_unlist(container_of(node, struct endpoint, node));
     table_unref(edge->table);
+    table_unref(edge->compiling);
+    if (edge->next_snapshot >= 0)
+        close(edge->next_snapshot);
     static_cache_free(edge->statics);
     block_pool_done(&edge->blocks);
     map_free(edge->peers);
+    map_free(edge->handshake_sources);
     free(edge->access_bytes);
     free(edge->own_counters);
     listener_stop_all(edge);
@@ -444,10 +516,13 @@ static void edge_done(struct edge *edge)
     loop_timer_stop(&edge->expiry);
     loop_timer_stop(&edge->accept_pause);
     loop_defer_cancel(&edge->burial);
+    loop_defer_cancel(&edge->compile_work);
     loop_defer_cancel(&edge->resume_work);
     loop_signal_stop(&edge->terminate);
     if (edge->has_control)
         channel_stop(&edge->control);
+    if (edge->has_signer)
+        channel_stop(&edge->signer);
     channel_stop(&edge->keeper);
     loop_free(edge->loop);
 }

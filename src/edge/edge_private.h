@@ -2,6 +2,8 @@
  *
  *   listener.c  accepts               request.c   what a request means: host, path, route
  *   connection.c  what the requests of a connection share
+ *   handshake.c   TLS, PROXY headers   signing.c   what the signer and control are asked for
+ *   table_tls.c   certificates of a table
  *   client.c    client connections    rewrite.c   header blocks for upstream and for the client
  *   upstream.c  connections to instances, pools, retries
  *   forward.c   bodies, both ways     endpoint.c  records of instances, balancing, drain reports
@@ -28,6 +30,7 @@
 #include "net/snapshot.h"
 #include "net/tls.h"
 #include "os/socket.h"
+#include <netinet/in.h>
 
 #define EDGE_LISTENERS_MAX     8u
 #define EDGE_MS                1000u /* microseconds */
@@ -71,6 +74,10 @@ struct table { /* a compiled snapshot; requests in flight hold references */
     struct snapshot snapshot;
     struct service *services;
     struct endpoint **endpoints; /* of all services, by index in the snapshot */
+    struct tls_server *tls;      /* what TLS listeners serve */
+    uint32_t *certificates; /* by index in the snapshot: that in `tls`, or TLS_NO_CERTIFICATE */
+    uint32_t *authorities;  /* by index in the snapshot: that in `tls`, or TLS_NO_CLIENT_CA */
+    uint32_t certificates_done, hosts_done; /* of the compilation */
 };
 
 /* ---- upstream connections */
@@ -168,18 +175,19 @@ struct request {
 struct connection_facts {
     unsigned references;
     struct edge *edge;
-    bool is_tls;      /* on the wire that the client sees */
-    uint16_t port;    /* that it connected to, host order; 0: unix */
-    struct tls *tls;  /* borrowed from the connection's transport, which outlives its streams */
-    uint8_t peer_len; /* of peer_key */
-    uint8_t peer_key[16];
+    bool is_tls;     /* on the wire that the client sees */
+    uint16_t port;   /* that it connected to, host order; 0: unix */
+    struct tls *tls; /* borrowed from the connection's transport, which outlives its streams */
+    bool is_ipv4;
+    uint8_t address[16];             /* of the client; IPv4 as ::ffff:a.b.c.d, unix: zero */
     uint8_t address_at, address_len; /* the client's address within `fields` */
     uint8_t fields_len;
     char fields[EDGE_CLIENT_FIELDS_MAX]; /* "X-Forwarded-For: …" and what else depends on the
                                             connection alone */
 };
 
-#define CLIENT_STATES(X) X(IDLE) X(HEAD) X(REQUEST) X(TUNNEL) X(LINGER) X(CLOSED)
+#define CLIENT_STATES(X)                                                                           \
+    X(PROXY) X(HANDSHAKE) X(IDLE) X(HEAD) X(REQUEST) X(TUNNEL) X(LINGER) X(CLOSED)
 enum client_state {
 #define X(name) CLIENT_##name,
     CLIENT_STATES(X)
@@ -191,6 +199,27 @@ enum client_protocol {
     CLIENT_HTTP2, /* a stream: one request, on a transport of kind TRANSPORT_STREAM */
 };
 
+/* ---- handshakes under way */
+
+enum handshake_wait {
+    HANDSHAKE_QUEUED,
+    HANDSHAKE_CLIENT,
+    HANDSHAKE_SIGNATURE,
+    HANDSHAKE_CERTIFICATE
+};
+
+struct handshake {
+    struct client *client;
+    enum handshake_wait wait;
+    struct list node;      /* edge.handshakes, oldest first */
+    struct list wait_node; /* edge.handshake_queue, edge.signing (in the order of the requests) or
+                              edge.wanting */
+    bool wants_write, is_extended;
+    uint64_t heard_us;     /* the client's last bytes */
+    uint64_t sign_request; /* SIGNATURE: its id */
+    uint64_t source; /* whose they are counted as: the client's address, of IPv6 the network */
+};
+
 struct client { /* whoever sends requests one after the other: a connection, or a stream of one */
     struct transport transport;
     enum client_state state;
@@ -199,6 +228,7 @@ struct client { /* whoever sends requests one after the other: a connection, or 
     bool is_resumed;  /* in edge.resumed */
     struct edge *edge;
     struct connection_facts *facts; /* a reference */
+    struct handshake *handshake;    /* HANDSHAKE, once the client has said something; owned */
     uint64_t deadline_us;
     struct loop_timer timer;
     struct block *block; /* bytes[from, to) are not consumed; the header block stands before `from`
@@ -228,18 +258,27 @@ struct listener {
 
 struct edge {
     struct loop *loop;
-    struct channel keeper, control;
-    bool has_control, is_quitting, is_ready;
+    struct channel keeper, control, signer;
+    bool has_control, has_signer, is_quitting, is_ready;
+    bool is_draining; /* quitting, but clients have the whole grace */
     unsigned index, edge_count;
-    unsigned http_port;
+    unsigned http_port, https_port;
     struct listener listeners[EDGE_LISTENERS_MAX];
     unsigned listener_count;
     bool is_accepting;
-    struct table *table;               /* NULL: no snapshot yet */
+    struct table *table;     /* NULL: no snapshot yet */
+    struct table *compiling; /* the next one */
+    int next_snapshot;       /* descriptor of the one after it; -1: none */
+    struct loop_deferred compile_work;
     struct snapshot_settings settings; /* with defaults in place */
     struct http1_limits limits, upstream_limits;
     struct counters *counters;
     struct counters *own_counters; /* until the keeper's arrive */
+    struct counters_tls *tls_counters;
+    struct list handshakes, handshake_queue, signing, wanting;
+    unsigned handshake_count, wanting_count;
+    struct map *handshake_sources; /* handshakes under way by source */
+    uint64_t sign_request;         /* the last one's id */
     struct static_cache *statics;
     struct block_pool blocks;
     struct list clients, graveyard_clients, graveyard_upstreams, endpoints, resumed;
@@ -275,6 +314,7 @@ struct edge {
 /* edge.c */
 uint64_t edge_random(struct edge *edge);
 void edge_tick_date(struct edge *edge); /* bring Date and the wall clock up to date; cheap */
+void edge_tell_control(struct edge *edge, const void *message, size_t len);
 void edge_report_drained(struct edge *edge, const struct endpoint *endpoint, bool is_tunnels);
 /* After a connection or request ended: quit when nothing is left to wait for. */
 void edge_check_quit(struct edge *edge);
@@ -295,6 +335,23 @@ struct connection_facts *connection_facts_new(const struct listener *listener,
 struct connection_facts *connection_facts_ref(struct connection_facts *facts);
 void connection_facts_unref(struct connection_facts *facts);           /* NULL allowed */
 struct slice connection_address(const struct connection_facts *facts); /* of the client, as text */
+size_t connection_address_text(const uint8_t address[16], char text[INET6_ADDRSTRLEN]);
+
+/* handshake.c */
+/* Go on with what stands before the first request, as far as it goes. */
+void handshake_advance(struct client *client);
+void handshake_timed_out(struct client *client);
+void handshake_end(struct client *client); /* it is over, or the client closes; NULL allowed */
+void handshake_signed(struct handshake *handshake, struct slice signature); /* empty: refused */
+/* After a table was adopted: those that wait for a certificate look again. */
+void handshake_look_again(struct edge *edge);
+void handshake_refuse(struct edge *edge, struct slice host);
+
+/* signing.c */
+MUST_USE bool signing_ask(struct handshake *handshake); /* false: the signer takes no more */
+void signing_connect(struct edge *edge, int fd);        /* to a signer, which may be a new one */
+void signing_want(struct handshake *handshake);
+void signing_want_again(struct edge *edge); /* control is a new one */
 
 /* client.c */
 /* A connection that was just accepted; takes over `fd`. */
@@ -407,11 +464,16 @@ struct endpoint *endpoint_pick(struct edge *edge, const struct service *service,
                                const struct endpoint *avoided, bool is_tunnel);
 
 /* table.c */
-MUST_USE int table_open(struct edge *edge, int fd, struct table **ret_table, uint64_t *ret_version,
-                        struct error *err);
+MUST_USE int table_open(struct edge *edge, int fd, struct table **ret_table, struct error *err);
+/* Go on compiling for a moment. True: all of it is done, the table can be adopted. */
+bool table_compile_step(struct table *table, uint64_t budget_us);
 void table_adopt(struct edge *edge, struct table *table); /* becomes the present one */
 struct table *table_ref(struct table *table);
 void table_unref(struct table *table); /* NULL allowed */
+
+/* table_tls.c */
+bool table_tls_step(struct table *table, uint64_t end_us); /* as table_compile_step; monotonic */
+void table_tls_done(struct table *table);
 
 /* access.c */
 void access_start(struct edge *edge, int fd);

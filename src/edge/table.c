@@ -27,6 +27,7 @@ void table_unref(struct table *table)
         static_site_close(table->services[i].site);
     free(table->services);
     free(table->endpoints);
+    table_tls_done(table);
     snapshot_close(&table->snapshot);
     if (table->base)
         memory_unmap(table->base, table->size);
@@ -63,8 +64,7 @@ static void table_compile(struct edge *edge, struct table *table)
     }
 }
 
-int table_open(struct edge *edge, int fd, struct table **ret_table, uint64_t *ret_version,
-               struct error *err)
+int table_open(struct edge *edge, int fd, struct table **ret_table, struct error *err)
 {
     struct table *table = table_new();
     int code = memory_map(fd, false, true, &table->base, &table->size, err);
@@ -81,9 +81,13 @@ int table_open(struct edge *edge, int fd, struct table **ret_table, uint64_t *re
         return code;
     }
     table_compile(edge, table);
-    *ret_version = table->snapshot.header->version;
     *ret_table = table;
     return 0;
+}
+
+bool table_compile_step(struct table *table, uint64_t budget_us)
+{
+    return table_tls_step(table, clock_monotonic_us() + budget_us);
 }
 
 static void settings_adopt(struct edge *edge, const struct snapshot_settings *given)
@@ -100,6 +104,8 @@ static void settings_adopt(struct edge *edge, const struct snapshot_settings *gi
     DEFAULT(upstream_keepalive_ms, 4000);
     DEFAULT(header_limit_bytes, 65536);
     DEFAULT(header_limit_count, 100);
+    DEFAULT(handshake_timeout_ms, 10000);
+    DEFAULT(http2_streams, 100);
 #undef DEFAULT
     edge->limits = HTTP1_LIMITS_DEFAULT;
     edge->limits.head_bytes = MIN(settings->header_limit_bytes, BLOCK_BYTES - EDGE_ADDED_MAX);
@@ -153,4 +159,5 @@ void table_adopt(struct edge *edge, struct table *table)
         if (table->endpoints[i]->state == SNAPSHOT_DRAINING)
             upstream_close_idle(table->endpoints[i]);
     table_unref(before);
+    handshake_look_again(edge);
 }

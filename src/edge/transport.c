@@ -5,7 +5,8 @@ void transport_finish(struct transport *transport)
 {
     if (transport->kind == TRANSPORT_TLS)
         tls_finish(transport->tls);
-    if (transport->io.fd >= 0)
+    /* A close_notify that waits for room must not be overtaken. */
+    if (transport->kind == TRANSPORT_PLAIN || !tls_wants_write(transport->tls))
         (void)shutdown(transport->io.fd, SHUT_WR);
 }
 

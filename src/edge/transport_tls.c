@@ -7,6 +7,8 @@
  */
 #include "edge/edge_private.h"
 
+#define TLS_WRITE_BYTES 65536u /* what tls_write takes at once, see there */
+
 void transport_tls_note(struct transport *transport, unsigned events)
 {
     if (events & LOOP_READ)
@@ -19,8 +21,11 @@ ssize_t transport_tls_read(struct transport *transport, char *bytes, size_t len)
 {
     ssize_t got = tls_read(transport->tls, bytes, len);
 
-    if (LIKELY(got > 0))
+    if (LIKELY(got > 0)) {
+        if (tls_is_drained(transport->tls) && !transport->is_ending)
+            transport->can_read = false;
         return got;
+    }
     if (got == TLS_AGAIN) {
         transport->can_read = false;
         return TRANSPORT_AGAIN;
@@ -33,28 +38,35 @@ ssize_t transport_tls_read(struct transport *transport, char *bytes, size_t len)
 
 ssize_t transport_tls_write(struct transport *transport, struct output *output)
 {
-    size_t wanted = 0;
-    ssize_t put = tls_write(transport->tls, output->parts + output->first,
-                            (int)(output->count - output->first));
+    ssize_t total = 0;
 
-    for (unsigned i = output->first; i < output->count; i++)
-        wanted += output->parts[i].iov_len;
-    if (UNLIKELY(put <= 0)) {
-        transport->can_write = false;
-        if (put == TLS_AGAIN)
-            return TRANSPORT_AGAIN;
-        transport->is_broken = true;
-        return TRANSPORT_BROKEN;
+    while (!output_is_empty(output)) {
+        size_t wanted = 0;
+        ssize_t put = tls_write(transport->tls, output->parts + output->first,
+                                (int)(output->count - output->first));
+
+        if (put == TLS_BROKEN) {
+            transport->is_broken = true;
+            return TRANSPORT_BROKEN;
+        }
+        for (unsigned i = output->first; i < output->count; i++)
+            wanted += output->parts[i].iov_len;
+        if (put > 0) {
+            total += put;
+            output_advance(output, (size_t)put);
+        }
+        if (put < (ssize_t)MIN(wanted, (size_t)TLS_WRITE_BYTES)) { /* the socket is full */
+            transport->can_write = false;
+            break;
+        }
     }
-    if ((size_t)put < wanted)
-        transport->can_write = false;
-    output_advance(output, (size_t)put);
-    return put;
+    return total ? total : TRANSPORT_AGAIN;
 }
 
 void transport_tls_close(struct transport *transport, bool is_abort)
 {
-    (void)is_abort; /* a goodbye on a socket that is reset goes nowhere */
+    if (is_abort)
+        tls_abort(transport->tls);
     tls_free(TAKE_PTR(transport->tls));
 }
 

@@ -1,0 +1,358 @@
+/* handshake.c - what stands before the first request: TLS.
+ *
+ *   HANDSHAKE ── nothing came yet: no TLS state at all
+ *             ── queued: too many others are under way
+ *             ── the client's turn │ the signer's turn │ control's turn ──► IDLE, or CLOSED
+ *
+ * A handshake costs memory and signatures, so only so many are under way: of one address, that its
+ * flood holds up nobody else, and of all, that memory is bounded. Whoever comes on top waits for
+ * its turn with nothing but a small struct. Where all places are taken by clients that do not go
+ * on, the one that has been silent the longest makes room. One deadline, from accept, ends all of
+ * it; a name that has to get its certificate first has a longer one.
+ */
+#include "base/map.h"
+#include "edge/edge_private.h"
+#include <stdlib.h>
+
+#define UNDER_WAY_MAX       1000u /* of an edge */
+#define OF_SOURCE_MAX       128u
+#define SOURCES_MAX         UNDER_WAY_MAX
+#define SILENT_US           (1000u * EDGE_MS) /* then a handshake may be ended to make room */
+#define QUEUE_LOOK_MAX      32u
+#define CERTIFICATE_WAIT_MS 30000u
+#define CERTIFICATE_WAITERS 256u
+
+/* Fatal alerts in the clear, for hellos that are answered by nothing else (RFC 8446 §6). */
+static const char alert_name[] = {21, 3, 3, 0, 2, 2, 112}; /* unrecognized_name */
+
+/* ---- who may go on */
+
+static uint64_t source_of(const struct connection_facts *facts)
+{
+    uint64_t source;
+
+    memcpy(&source, facts->address + (facts->is_ipv4 ? 8 : 0), sizeof(source));
+    return source;
+}
+
+static struct slice source_key(const struct handshake *handshake)
+{
+    return (struct slice){(const char *)&handshake->source, sizeof(handshake->source)};
+}
+
+static bool source_is_full(const struct edge *edge, const struct handshake *handshake)
+{
+    return (uintptr_t)map_get(edge->handshake_sources, source_key(handshake)) >= OF_SOURCE_MAX;
+}
+
+static void source_count(struct edge *edge, const struct handshake *handshake, int change)
+{
+    struct slice key = source_key(handshake);
+    uintptr_t count = (uintptr_t)map_get(edge->handshake_sources, key);
+
+    count = change > 0 ? count + 1 : count - (count > 0);
+    if (count == 0)
+        (void)map_remove(edge->handshake_sources, key);
+    else
+        (void)!map_put(edge->handshake_sources, key, (void *)count);
+}
+
+/* End the handshake whose client has been silent the longest, if there is one. */
+static void make_room(struct edge *edge)
+{
+    uint64_t now_us = loop_now_us(edge->loop);
+
+    list_each (node, &edge->handshakes) {
+        struct handshake *handshake = container_of(node, struct handshake, node);
+
+        if (handshake->wait == HANDSHAKE_CLIENT && handshake->heard_us + SILENT_US < now_us) {
+            count_u64(&edge->tls_counters->shed, 1);
+            client_close(handshake->client, false);
+            return;
+        }
+    }
+}
+
+static void begin(struct handshake *handshake)
+{
+    struct edge *edge = handshake->client->edge;
+
+    handshake->wait = HANDSHAKE_CLIENT;
+    handshake->heard_us = loop_now_us(edge->loop);
+    list_push_back(&edge->handshakes, &handshake->node);
+    edge->handshake_count++;
+    source_count(edge, handshake, 1);
+}
+
+/* A place became free: the next one in the queue whose address may have it. */
+static void call_next(struct edge *edge)
+{
+    for (unsigned i = 0; i < QUEUE_LOOK_MAX && !list_is_empty(&edge->handshake_queue); i++) {
+        struct list *node = edge->handshake_queue.next;
+        struct handshake *handshake = container_of(node, struct handshake, wait_node);
+
+        list_remove(node);
+        if (source_is_full(edge, handshake)) {
+            list_push_back(&edge->handshake_queue, node);
+            continue;
+        }
+        begin(handshake);
+        client_resume_later(handshake->client);
+        return;
+    }
+}
+
+static struct handshake *handshake_new(struct client *client)
+{
+    struct edge *edge = client->edge;
+    struct handshake *handshake = calloc(1, sizeof(*handshake));
+
+    if (!handshake)
+        abort();
+    handshake->client = client;
+    handshake->source = source_of(client->facts);
+    list_init(&handshake->node);
+    list_init(&handshake->wait_node);
+    client->handshake = handshake;
+    if (!edge->handshake_sources)
+        edge->handshake_sources = map_new(SOURCES_MAX + 1);
+    if (edge->handshake_count >= UNDER_WAY_MAX)
+        make_room(edge); /* which may go to one of the queue at once */
+    if (source_is_full(edge, handshake) || edge->handshake_count >= UNDER_WAY_MAX) {
+        handshake->wait = HANDSHAKE_QUEUED;
+        list_push_back(&edge->handshake_queue, &handshake->wait_node);
+    } else {
+        begin(handshake);
+    }
+    return handshake;
+}
+
+void handshake_end(struct client *client)
+{
+    struct edge *edge = client->edge;
+    struct handshake *handshake = TAKE_PTR(client->handshake);
+    bool was_under_way = handshake && handshake->wait != HANDSHAKE_QUEUED;
+
+    if (!handshake)
+        return;
+    if (handshake->wait == HANDSHAKE_CERTIFICATE)
+        edge->wanting_count--;
+    list_remove(&handshake->node);
+    list_remove(&handshake->wait_node);
+    if (was_under_way) {
+        edge->handshake_count--;
+        source_count(edge, handshake, -1);
+    }
+    free(handshake);
+    if (was_under_way && !edge->is_quitting)
+        call_next(edge);
+}
+
+/* ---- the steps */
+
+static void fail(struct client *client, const char *reason)
+{
+    log_debug("client %d: TLS handshake of " SLICE_FORMAT " failed: %s", client->transport.io.fd,
+              SLICE_ARG(connection_address(client->facts)), reason);
+    count_u64(&client->edge->tls_counters->failures, 1);
+    client_close(client, false);
+}
+
+/* Nothing has been said to this client yet. */
+static void fail_with_alert(struct client *client, const char *reason)
+{
+    (void)!write(client->transport.io.fd, alert_name, sizeof(alert_name));
+    log_debug("client %d: %s", client->transport.io.fd, reason);
+    count_u64(&client->edge->tls_counters->failures, 1);
+    handshake_end(client);
+    if (client->transport.tls)
+        tls_abort(client->transport.tls);
+    tls_free(TAKE_PTR(client->transport.tls));
+    client->transport.kind = TRANSPORT_PLAIN;
+    client_linger(client);
+}
+
+static void done(struct client *client)
+{
+    struct edge *edge = client->edge;
+    struct tls *tls = client->transport.tls;
+
+    count_u64(&edge->tls_counters->handshakes, 1);
+    if (tls_is_resumed(tls))
+        count_u64(&edge->tls_counters->resumed, 1);
+    handshake_end(client);
+    if (tls_is_challenge(tls)) { /* the handshake was the answer (RFC 8737 §3) */
+        client_linger(client);
+        return;
+    }
+    client->facts->tls = tls;
+    client->transport.can_read = true; /* the first request may have come with the last message */
+    client->transport.can_write = true;
+    client->idle_since_us = loop_now_us(edge->loop);
+    client_set_state(client, CLIENT_IDLE);
+    client_set_deadline(client, edge_after_ms(edge, edge->settings.keepalive_timeout_ms));
+}
+
+static void wait_for_certificate(struct client *client)
+{
+    struct handshake *handshake = client->handshake;
+    struct edge *edge = client->edge;
+
+    if (edge->wanting_count >= CERTIFICATE_WAITERS) {
+        count_u64(&edge->tls_counters->shed, 1);
+        fail_with_alert(client, "too many clients wait for certificates");
+        return;
+    }
+    handshake->wait = HANDSHAKE_CERTIFICATE;
+    edge->wanting_count++;
+    if (!handshake->is_extended)
+        client_set_deadline(client, edge_after_ms(edge, CERTIFICATE_WAIT_MS));
+    handshake->is_extended = true;
+    signing_want(handshake);
+}
+
+static void step(struct client *client)
+{
+    struct handshake *handshake = client->handshake;
+    struct transport *transport = &client->transport;
+
+    handshake->wants_write = false;
+    switch (tls_handshake(transport->tls)) {
+    case TLS_DONE:
+        done(client);
+        break;
+    case TLS_WANT_READ:
+        transport->can_read = false;
+        break;
+    case TLS_WANT_WRITE:
+        transport->can_write = false;
+        handshake->wants_write = true;
+        break;
+    case TLS_WANT_SIGNATURE:
+        handshake->wait = HANDSHAKE_SIGNATURE;
+        if (!signing_ask(handshake))
+            fail(client, "the signer takes no more");
+        break;
+    case TLS_WANT_CERTIFICATE:
+        wait_for_certificate(client);
+        break;
+    default:
+        fail(client, tls_failure(transport->tls));
+        break;
+    }
+}
+
+/* The client's first bytes are there. False: it is closed. */
+static bool start_tls(struct client *client)
+{
+    struct edge *edge = client->edge;
+    struct error err = {0};
+
+    if (!edge->table || !edge->table->tls) {
+        fail_with_alert(client, "there is no certificate");
+        return false;
+    }
+    if (tls_accept(edge->table->tls, client->transport.io.fd, &client->transport.tls, &err) != 0) {
+        log_failure(&err, "a client is turned away");
+        client_close(client, false);
+        return false;
+    }
+    client->transport.kind = TRANSPORT_TLS;
+    return true;
+}
+
+void handshake_advance(struct client *client)
+{
+    struct transport *transport = &client->transport;
+    struct handshake *handshake = client->handshake;
+
+    if (!handshake) {
+        if (!transport->can_read)
+            return;
+        handshake = handshake_new(client);
+    }
+    if (transport->is_ending && handshake->wait != HANDSHAKE_CLIENT &&
+        transport_is_gone(transport)) {
+        fail(client, "the client is gone");
+        return;
+    }
+    if (handshake->wait != HANDSHAKE_CLIENT)
+        return;
+    if (!transport->tls && !start_tls(client))
+        return;
+    if (handshake->wants_write ? !transport->can_write : !transport->can_read)
+        return;
+    handshake->heard_us = loop_now_us(client->edge->loop);
+    step(client);
+}
+
+void handshake_timed_out(struct client *client)
+{
+    const struct handshake *handshake = client->handshake;
+
+    if (handshake && handshake->wait == HANDSHAKE_QUEUED)
+        count_u64(&client->edge->tls_counters->shed, 1);
+    if (handshake && handshake->wait == HANDSHAKE_CERTIFICATE)
+        fail_with_alert(client, "no certificate came in time");
+    else
+        fail(client, "TLS handshake timeout");
+}
+
+/* ---- answers */
+
+void handshake_signed(struct handshake *handshake, struct slice signature)
+{
+    struct client *client = handshake->client;
+
+    list_remove(&handshake->wait_node);
+    handshake->wait = HANDSHAKE_CLIENT;
+    tls_sign_answer(client->transport.tls, signature);
+    handshake->heard_us = loop_now_us(client->edge->loop);
+    step(client);
+    client_advance(client);
+}
+
+static void stop_waiting(struct handshake *handshake)
+{
+    list_remove(&handshake->wait_node);
+    handshake->wait = HANDSHAKE_CLIENT;
+    handshake->client->edge->wanting_count--;
+}
+
+void handshake_look_again(struct edge *edge)
+{
+    struct list now;
+
+    list_init(&now);
+    while (!list_is_empty(&edge->wanting)) {
+        struct list *node = edge->wanting.next;
+
+        list_remove(node);
+        list_push_back(&now, node);
+    }
+    while (!list_is_empty(&now)) {
+        struct handshake *handshake = container_of(now.next, struct handshake, wait_node);
+        struct client *client = handshake->client;
+
+        stop_waiting(handshake);
+        if (!edge->table->tls) {
+            fail_with_alert(client, "no certificate is wanted any more");
+            continue;
+        }
+        tls_server_switch(client->transport.tls, edge->table->tls);
+        step(client);
+        client_advance(client);
+    }
+}
+
+void handshake_refuse(struct edge *edge, struct slice host)
+{
+    list_each_safe (node, &edge->wanting) {
+        struct handshake *handshake = container_of(node, struct handshake, wait_node);
+
+        if (!slice_eq(tls_name(handshake->client->transport.tls), host))
+            continue;
+        stop_waiting(handshake);
+        fail_with_alert(handshake->client, "no certificate will come");
+    }
+}
