@@ -53,8 +53,12 @@ static int operate(struct admin_request *request, const struct json *body, struc
         operations_openapi(answer);
         return 0;
     case OPERATION_version:
-        buf_append_text(answer, "{\"version\":\"" SLIPWAY_VERSION "\"}");
-        return 0;
+        return control_version(control, answer, err);
+    case OPERATION_upgrade:
+        return control_upgrade_state(control, answer, err);
+    case OPERATION_upgrade_begin:
+        return control_upgrade_begin(control, json_get_text(body, "binary", NULL),
+                                     json_get_boolean(body, "is_downgrade", false), answer, err);
     case OPERATION_status:
         return control_status(control, http_exchange_query(request->exchange, "app"), answer, err);
     case OPERATION_releases:

@@ -121,6 +121,9 @@ static struct listening listening_at(struct command *command, const struct json 
     struct slice text = slice_from(json_get_text(status, key, ""));
     struct address address;
     struct listening listening = {"127.0.0.1", ""};
+    int64_t port = json_get_integer(status, "http_port", 0);
+    if (!json_get(status, key) && port > 0 && port != own_port) /* an older platform */
+        listening.suffix = arena_printf(command->arena, ":%lld", (long long)port);
     if (!text.len || address_parse(text.ptr, &address, NULL) < 0 || address_port(&address) == 0)
         return listening;
     if (address_port(&address) != own_port)

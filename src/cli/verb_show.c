@@ -140,12 +140,16 @@ int verb_version(struct command *command)
     if (platform_is_there(command->state_directory) &&
         platform_call_json(command, &call, NULL, &answer, &err) == 0)
         platform = json_get_text(answer, "version", NULL);
+    const char *keeper = json_get_text(answer, "keeper", NULL),
+               *before = json_get_text(answer, "before", NULL);
     if (command_option(command, "json")) {
         struct buf text = BUF_INIT(4096);
         struct json_writer writer = JSON_WRITER(&text);
         json_begin_object(&writer, NULL);
         json_write_text(&writer, "version", slipway_version);
         json_write_text(&writer, "platform", platform);
+        json_write_text(&writer, "keeper", keeper);
+        json_write_text(&writer, "before", before);
         json_end_object(&writer);
         buf_append_byte(&text, '\n');
         print_buf(&text);

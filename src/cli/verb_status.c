@@ -198,6 +198,8 @@ static void status_platform(const struct json *status, const struct terminal *te
     json_each (role, json_get(status, "roles")) {
         buf_printf(text, "%s%s %lld", is_first ? "\n" : ", ", json_get_text(role, "role", "?"),
                    (long long)json_get_integer(role, "pid", 0));
+        if (strcmp(json_get_text(role, "state", ""), "draining") == 0)
+            buf_append_text(text, " (draining)");
         is_first = false;
         if (json_get_integer(role, "restarts", 0) > 0)
             buf_printf(text, " (%lld restarts)", (long long)json_get_integer(role, "restarts", 0));

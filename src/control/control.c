@@ -133,6 +133,10 @@ static void take_hello_strings(struct control *control, const struct keeper_hell
     (void)snprintf(control->http_address, sizeof(control->http_address), "%s", text ? text : "");
     text = keeper_next_string(hello, len, &cursor);
     (void)snprintf(control->https_address, sizeof(control->https_address), "%s", text ? text : "");
+    (void)keeper_next_string(hello, len, &cursor); /* ROLE tells every version */
+    text = keeper_next_string(hello, len, &cursor);
+    (void)snprintf(control->before_version, sizeof(control->before_version), "%s",
+                   text ? text : "");
 }
 
 void control_on_hello(struct control *control, const struct keeper_hello *hello, size_t len)
@@ -166,13 +170,19 @@ void control_on_hello(struct control *control, const struct keeper_hello *hello,
     control->platform->is_first_life = true;
 }
 
-void control_on_role(struct control *control, const struct keeper_role_state *state)
+void control_on_role(struct control *control, const struct keeper_role_state *state,
+                     const char *version)
 {
     struct control_role_state *entry = NULL;
 
     for (size_t i = 0; i < control->role_count && !entry; i++)
         if (control->roles[i].role == state->role && control->roles[i].index == state->role_index)
             entry = &control->roles[i];
+    if (state->phase >= KEEPER_PHASE_GONE) {
+        if (entry)
+            *entry = control->roles[--control->role_count];
+        return;
+    }
     if (!entry) {
         if (control->role_count == CONTROL_ROLES_MAX || state->role >= KEEPER_ROLE_COUNT)
             return;
@@ -184,7 +194,9 @@ void control_on_role(struct control *control, const struct keeper_role_state *st
         .pid = state->pid,
         .restarts = state->restarts,
         .started_at_us = state->started_at_us,
+        .phase = (enum keeper_role_phase)state->phase,
     };
+    (void)snprintf(entry->version, sizeof(entry->version), "%s", version ? version : "");
 }
 
 void control_on_table_end(struct control *control)

@@ -117,6 +117,20 @@ MUST_USE int control_subscribe(struct control *control, const char *app, uint64_
                                struct error *err); /* stored events come before it returns */
 void control_unsubscribe(struct control_subscription *subscription);
 
+/* ---- another binary for the whole platform (docs/design/keeper.md) */
+
+/* Begin. binary NULL: what lies now where the platform was started from; is_back: the binary before
+ * this one. ret_json: {"upgrade": 3, "state": "trying"}. ERR_CONFLICT: another one, or a deploy, is
+ * under way. How it goes, and a refusal, is in the state. */
+MUST_USE int control_upgrade_begin(struct control *control, const char *binary, bool is_back,
+                                   struct buf *ret_json, struct error *err);
+/* {"upgrade","state","is_downgrade","from","to","step","code","reason","hint","started_at","ended_at"}
+ * of the newest. */
+MUST_USE int control_upgrade_state(struct control *control, struct buf *ret_json,
+                                   struct error *err);
+/* {"version","keeper","before"} */
+MUST_USE int control_version(struct control *control, struct buf *ret_json, struct error *err);
+
 /* ---- logs */
 
 struct control_log_query {

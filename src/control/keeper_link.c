@@ -200,6 +200,21 @@ void keeper_link_hold(struct keeper_link *link, const char *name, int fd)
         log_error("unable to have the keeper hold '%s'", name);
 }
 
+void keeper_link_upgrade(struct keeper_link *link, enum keeper_upgrade_kind kind, uint32_t upgrade,
+                         uint32_t drain_ms, const char *path)
+{
+    struct keeper_upgrade message = {
+        .header = {.type = KEEPER_UPGRADE, .request = ++link->last_request},
+        .kind = kind,
+        .upgrade = upgrade,
+        .drain_ms = drain_ms,
+    };
+
+    (void)request_add(link, message.header.request, KEEPER_UPGRADE, 0, "upgrade");
+    queue(link, &message, sizeof(message), (struct slice){path, strlen(path) + 1}, -1);
+    keeper_link_flush(link);
+}
+
 void keeper_link_ready(struct keeper_link *link)
 {
     struct keeper_ready message = {
@@ -217,6 +232,9 @@ static void request_failed(struct keeper_link *link, const struct link_request *
     switch (request->type) {
     case KEEPER_SPAWN:
         platform_unit_refused(link->control->platform, request->unit, err);
+        break;
+    case KEEPER_UPGRADE:
+        control_upgrade_refused(link->control, err);
         break;
     case KEEPER_STOP:
     case KEEPER_FORGET:
@@ -251,7 +269,8 @@ static void request_end(struct keeper_link *link, struct link_request *request,
         waiter->on_made(waiter, err);
 }
 
-static void on_reply(struct keeper_link *link, const struct keeper_reply *reply, const char *text)
+static void on_reply(struct keeper_link *link, const struct keeper_reply *reply, const char *text,
+                     const char *hint)
 {
     list_each (node, &link->requests) {
         struct link_request *request = container_of(node, struct link_request, node);
@@ -261,6 +280,8 @@ static void on_reply(struct keeper_link *link, const struct keeper_reply *reply,
             continue;
         if (reply->code != 0)
             error_set(&err, reply->code, "%s", text ? text : "");
+        if (reply->code != 0 && hint && hint[0])
+            error_hint(&err, "%s", hint);
         request_end(link, request, reply->code != 0 ? &err : NULL);
         return;
     }
@@ -350,10 +371,16 @@ static void on_message(struct channel *channel, const void *message, size_t len,
         on_peer(control, message, fds, fd_count);
         break;
     case KEEPER_QUIT:
-        quit_begin(control, ((const struct keeper_quit *)message)->grace_ms);
+        if (((const struct keeper_quit *)message)->flags & KEEPER_QUIT_REPLACED)
+            quit_leave(control);
+        else
+            quit_begin(control, ((const struct keeper_quit *)message)->grace_ms);
         break;
     case KEEPER_ROLE:
-        control_on_role(control, message);
+        control_on_role(control, message, keeper_next_string(message, len, &cursor));
+        break;
+    case KEEPER_UPGRADE_STATE:
+        control_on_upgrade(control, message, len);
         break;
     case KEEPER_COUNTERS:
         if (fd_count == 1)
@@ -371,9 +398,12 @@ static void on_message(struct channel *channel, const void *message, size_t len,
         link->has_table = true;
         control_on_table_end(control);
         break;
-    case KEEPER_REPLY:
-        on_reply(link, message, keeper_next_string(message, len, &cursor));
+    case KEEPER_REPLY: {
+        const char *text = keeper_next_string(message, len, &cursor);
+
+        on_reply(link, message, text, text ? keeper_next_string(message, len, &cursor) : NULL);
         break;
+    }
     default:
         log_warning("a message of the keeper of unknown type %u", header->type);
         break;

@@ -7,6 +7,7 @@
 #ifndef CONTROL_KEEPER_LINK_H
 #define CONTROL_KEEPER_LINK_H
 
+#include "base/keeper_protocol.h"
 #include "deploy/unit.h"
 #include "loop/channel.h"
 
@@ -37,6 +38,8 @@ void keeper_link_make_directory(struct keeper_link *link, const char *path, uint
 void keeper_link_make_directory_stop(struct keeper_link *link, struct directory_request *waiter);
 /* These two go out at once. fd stays the caller's. */
 void keeper_link_hold(struct keeper_link *link, const char *name, int fd);
+void keeper_link_upgrade(struct keeper_link *link, enum keeper_upgrade_kind kind, uint32_t upgrade,
+                         uint32_t drain_ms, const char *path);
 void keeper_link_ready(struct keeper_link *link);
 
 #endif

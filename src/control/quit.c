@@ -121,6 +121,16 @@ void quit_unit_exited(struct control *control)
     loop_defer(control->loop, &control->quit->look);
 }
 
+void quit_leave(struct control *control)
+{
+    struct error err = {0};
+
+    if (journal_commit(&control->platform->journal, &err) != 0)
+        log_failure(&err, "unable to store the last decisions");
+    keeper_link_flush(&control->link);
+    control->handler->on_quit(control->handler);
+}
+
 void quit_begin(struct control *control, uint32_t grace_ms)
 {
     struct error err = {0};

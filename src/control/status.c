@@ -1,6 +1,5 @@
 /* status.c - what is going on, as JSON; the shapes are the promise of `slipway … --json`
  * (docs/admin-api.md). */
-#include "base/version.h"
 #include "control/control_private.h"
 #include "deploy/app.h"
 #include "deploy/database.h"
@@ -12,6 +11,12 @@
 static const char *const role_names[] = {
     [KEEPER_ROLE_KEEPER] = "keeper", [KEEPER_ROLE_CONTROL] = "control", [KEEPER_ROLE_EDGE] = "edge",
     [KEEPER_ROLE_LOGD] = "logd",     [KEEPER_ROLE_SIGNER] = "signer",
+};
+
+static const char *const phase_names[] = {
+    [KEEPER_PHASE_DOWN] = "down",       [KEEPER_PHASE_STARTING] = "starting",
+    [KEEPER_PHASE_SERVING] = "serving", [KEEPER_PHASE_DRAINING] = "draining",
+    [KEEPER_PHASE_GONE] = "gone",
 };
 
 static void write_roles(const struct control *control, struct json_writer *writer)
@@ -26,6 +31,8 @@ static void write_roles(const struct control *control, struct json_writer *write
         json_write_integer(writer, "pid", role->pid);
         json_write_integer(writer, "restarts", role->restarts);
         json_write_time(writer, "started_at", role->started_at_us);
+        json_write_text(writer, "state", phase_names[role->phase]);
+        json_write_text(writer, "version", role->version);
         json_end_object(writer);
     }
     json_end_array(writer);
@@ -242,6 +249,9 @@ int control_status(struct control *control, const char *name, struct buf *ret_js
     json_write_text(&writer, "http_address", control->http_address);
     json_write_text(&writer, "https_address", control->https_address);
     write_roles(control, &writer);
+    json_begin_object(&writer, "upgrade");
+    control_upgrade_write(control, &writer);
+    json_end_object(&writer);
     json_begin_array(&writer, "apps");
     list_each (node, &platform->apps)
         if (!only || &only->node == node)

@@ -148,7 +148,7 @@ static NORETURN void give_run(const struct keeper_policy *policy, int folder,
     _exit(give_tree(policy, folder, wanted->uid, wanted->gid, 0) == 0 ? 0 : errno & 0x7f);
 }
 
-static void giving_overdue(struct loop_timer *timer)
+void giving_overdue(struct loop_timer *timer)
 {
     (void)kill(container_of(timer, struct giving, deadline)->pid, SIGKILL);
 }

@@ -89,6 +89,22 @@ int guard_start(struct keeper *keeper, struct error *err)
     return 0;
 }
 
+int guard_renew(struct keeper *keeper, struct error *err)
+{
+    CLEANUP(fd_closep) int old_writer = TAKE_FD(keeper->guard_writer);
+    pid_t old_pid = keeper->guard_pid;
+    int code = guard_start(keeper, err);
+
+    if (code < 0) {
+        keeper->guard_writer = TAKE_FD(old_writer); /* the old one does it, too */
+        return code;
+    }
+    /* Reaped like any child. */
+    if (old_pid > 0 && write(old_writer, "q", 1) != 1)
+        (void)kill(old_pid, SIGKILL);
+    return 0;
+}
+
 void guard_stop(struct keeper *keeper)
 {
     if (keeper->guard_pid <= 0)

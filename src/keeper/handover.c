@@ -4,7 +4,6 @@
 
 #include <unistd.h>
 
-#include "base/version.h"
 #include "os/file.h"
 #include "os/socket.h"
 
@@ -31,7 +30,8 @@ static void handover_hello(struct role *role)
         .https_port = https ? https->port : 0,
     };
     const char *strings[] = {keeper->options->state_directory, http ? http->address : "",
-                             https ? https->address : "", slipway_version, ""};
+                             https ? https->address : "", keeper->binary.version,
+                             keeper->before.version};
 
     role_post(role, &message, sizeof message, strings, ARRAY_LEN(strings), -1);
 }
@@ -80,7 +80,7 @@ static void handover_peers(struct role *role)
     }
 }
 
-static void counters_post(struct role *to, const struct role *edge)
+void handover_counters(const struct role *edge, struct role *to)
 {
     struct keeper_counters message = {.header = {.type = KEEPER_COUNTERS},
                                       .role_index = edge->index};
@@ -97,9 +97,11 @@ static void state_post(struct role *to, const struct role *role)
         .pid = role->pid,
         .restarts = role->restarts,
         .started_at_us = role->started_wall_us,
+        .phase = role_phase(role),
     };
+    const char *strings[] = {role->version};
 
-    role_post(to, &message, sizeof message, NULL, 0, -1);
+    role_post(to, &message, sizeof message, strings, ARRAY_LEN(strings), -1);
 }
 
 void handover_state(struct role *role)
@@ -118,18 +120,21 @@ static void handover_control(struct role *role)
         .role = KEEPER_ROLE_KEEPER,
         .pid = getpid(),
         .started_at_us = keeper->started_wall_us,
+        .phase = KEEPER_PHASE_SERVING,
     };
+    const char *strings[] = {keeper->binary.version};
 
-    role_post(role, &self, sizeof self, NULL, 0, -1);
+    role_post(role, &self, sizeof self, strings, ARRAY_LEN(strings), -1);
     for (size_t i = 0; i < keeper->role_count; i++)
         state_post(role, &keeper->roles[i]);
     for (size_t i = 0; i < keeper->role_count; i++) {
         if (keeper->roles[i].entry->role == KEEPER_ROLE_EDGE)
-            counters_post(role, &keeper->roles[i]);
+            handover_counters(&keeper->roles[i], role);
     }
     held_describe(keeper, role);
     list_each (node, &keeper->units)
         unit_describe(container_of(node, struct unit, node), role);
+    upgrade_describe(keeper, role);
 }
 
 static void handover_edge(struct role *role)
@@ -142,7 +147,7 @@ static void handover_edge(struct role *role)
         listener.kind = keeper->listeners[i].kind;
         role_post(role, &listener, sizeof listener, NULL, 0, keeper->listeners[i].fd);
     }
-    counters_post(role, role);
+    handover_counters(role, role);
     held_describe(keeper, role);
     role_post(role, &access, sizeof access, NULL, 0, role->access_writer);
 }

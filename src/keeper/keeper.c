@@ -26,7 +26,8 @@ static void child_reaped(struct keeper *keeper, pid_t pid, int wait_status,
         keeper->guard_pid = 0;
         if (guard_start(keeper, &err) < 0)
             log_failure(&err, "nobody guards the units against the keeper's own end");
-    } else if (!directory_child_exited(keeper, pid, wait_status)) {
+    } else if (!directory_child_exited(keeper, pid, wait_status) &&
+               !upgrade_child_exited(keeper, pid, wait_status)) {
         log_debug("reaped the orphan %d", (int)pid);
     }
 }
@@ -154,23 +155,53 @@ static void end_everything(struct keeper *keeper)
     cgroup_root_remove(&keeper->cgroups);
 }
 
+static struct keeper the_keeper; /* one a process; large */
+
+static int keeper_end(struct keeper *keeper, int code, struct error *err)
+{
+    if (code == 0 && keeper->is_quit_incomplete)
+        code = error_set(err, ERR_TIMEOUT, "the platform ended, but not all of its processes");
+    end_everything(keeper);
+    if (keeper->loop)
+        signals_stop(keeper);
+    keeper_close(keeper);
+    return code;
+}
+
 int keeper_run(const struct keeper_options *options, struct error *err)
 {
-    static struct keeper keeper; /* one a process; large */
-    int code = keeper_open(&keeper, options, err);
+    struct keeper *keeper = &the_keeper;
+    int code = keeper_open(keeper, options, err);
 
     if (code == 0)
-        code = signals_start(&keeper, err);
+        code = signals_start(keeper, err);
     if (code == 0) {
-        systemd_open(&keeper);
-        roles_start(&keeper);
-        code = loop_run(keeper.loop, err);
+        systemd_open(keeper);
+        roles_start(keeper);
+        code = loop_run(keeper->loop, err);
     }
-    if (code == 0 && keeper.is_quit_incomplete)
-        code = error_set(err, ERR_TIMEOUT, "the platform ended, but not all of its processes");
-    end_everything(&keeper);
-    if (keeper.loop)
-        signals_stop(&keeper);
-    keeper_close(&keeper);
-    return code;
+    return keeper_end(keeper, code, err);
+}
+
+int keeper_run_resumed(const struct keeper_options *options, struct error *err)
+{
+    struct keeper *keeper = &the_keeper;
+    struct error story = {0};
+    int code;
+
+    log_init("keeper", LOG_INFO);
+    code = keeper_take_over(keeper, options, err);
+    if (code < 0)
+        return code; /* the guard sees our end and clears up */
+    log_info("version %s goes on as the keeper", keeper->binary.version);
+    code = signals_start(keeper, err);
+    if (code == 0) {
+        systemd_open(keeper);
+        if (guard_renew(keeper, &story) < 0)
+            log_failure(&story, "the guard of the binary before stays");
+        children_ended(&keeper->on_child); /* who ended meanwhile */
+        upgrade_resumed(keeper);
+        code = loop_run(keeper->loop, err);
+    }
+    return keeper_end(keeper, code, err);
 }

@@ -38,11 +38,28 @@ struct keeper_options {
     const struct keeper_role_entry
         *roles; /* started in this order, which must be logd, signer, control, edges */
     size_t role_count;
-    uint64_t quit_ms;        /* from the first SIGTERM until everything is killed; 0: 85 s */
+    /* Formats of the state store: what this binary reads, from oldest to readable, and writes. */
+    unsigned store_oldest, store_newest, store_readable;
+    char **argv;      /* for the next binary, so that ps(1) shows the same; NULL-terminated */
+    uint64_t quit_ms; /* from the first SIGTERM until everything is killed; 0: 85 s */
     bool is_without_cgroups; /* behave as on a machine that has none */
     char *title;             /* the memory of argv, for the title of the guard; NULL: leave */
     size_t title_size;
 };
+
+#define KEEPER_TRIAL_TITLE KEEPER_TITLE_PREFIX "trial"
+/* In the environment of a binary that is to go on as the keeper: the descriptor of the state that
+ * the one before left, and ":back" when the other could not. */
+#define KEEPER_RESUME_VARIABLE "SLIPWAY_KEEPER_STATE"
+
+/* Say on stdout whether this binary could go on with the state at KEEPER_CHANNEL_FD; changes
+ * nothing. Returns the exit status. */
+int keeper_trial(const struct keeper_options *options);
+/* Whether this process is to go on where another binary left off. */
+bool keeper_is_resumed(void);
+/* keeper_run for that case: of `options` only roles, title, argv and the formats count, the rest
+ * is in the state. */
+MUST_USE int keeper_run_resumed(const struct keeper_options *options, struct error *err);
 
 /* Be the keeper until SIGTERM or SIGINT; nothing that was started here is left when it returns.
  * Errors at start: ERR_CONFLICT another platform has the state folder; ERR_PERMISSION, ERR_INVALID,

@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/version.h"
 #include "keeper/keeper.h"
 #include "keeper/message.h"
 #include "loop/channel.h"
@@ -19,8 +20,18 @@
 #define KEEPER_VARIABLES_MAX 64u
 #define KEEPER_UNIT_USERS    32u
 
+/* ---- binaries (binary.c) */
+
+struct binary {
+    uint64_t id;     /* 0: none; rises with each that was opened */
+    int fd;          /* executed, never a path */
+    bool is_private; /* a copy without a name: nobody can write to it */
+    char version[VERSION_TEXT_SIZE];
+};
+
 /* ---- roles (role.c) */
 
+/* The numbers travel to the next binary: new ones go to the end. */
 #define ROLE_STATES(X)                                                                             \
     X(ROLE_DOWN, "down")         /* waits for its restart */                                       \
     X(ROLE_STARTING, "starting") /* has a process, has not said READY */                           \
@@ -45,19 +56,25 @@ struct role {
     enum role_state state;
     pid_t pid; /* 0: none */
     struct channel channel;
-    int result_fd;         /* says why the exec failed */
+    int result_fd;   /* says why the exec failed */
+    uint64_t binary; /* which binary its process runs */
+    char version[VERSION_TEXT_SIZE];
+    bool is_replaced;      /* told to end, to be started anew at once with the present binary */
+    bool is_retiring;      /* an edge: told to end for good, others are there */
+    unsigned deaths;       /* unexpected ones since the upgrade began */
     unsigned restarts;     /* since the platform's start */
     unsigned quick_deaths; /* in a row, each within ROLE_STEADY_US */
     uint64_t started_at_us, started_wall_us;
     uint64_t
         life; /* counts the processes of this role: a late answer must not reach the next one */
-    struct loop_timer restart;
-    int counters_fd; /* edges: shared slab, access pipe; -1 else */
+    struct loop_timer timer; /* down: its restart; told to end: SIGKILL */
+    int counters_fd;         /* edges: shared slab, access pipe; -1 else */
     int access_writer;
 };
 
 /* ---- units (unit.c) */
 
+/* The numbers travel to the next binary: new ones go to the end. */
 #define UNIT_STATES(X)                                                                             \
     X(UNIT_STARTING, "starting") /* forked; whether the exec succeeds is not known yet */          \
     X(UNIT_RUNNING, "running")                                                                     \
@@ -147,13 +164,64 @@ enum quit_stage {
     QUIT_STAGE_COUNT
 };
 
+/* ---- another binary in the keeper's place (upgrade.c) */
+
+#define UPGRADE_STAGES(X)                                                                          \
+    X(UPGRADE_IDLE, "")                                                                            \
+    X(UPGRADE_TRIAL, "trying the new binary")                                                      \
+    X(UPGRADE_REST, "waiting for a moment of rest")                                                \
+    X(UPGRADE_SIGNER, "replacing signer")                                                          \
+    X(UPGRADE_LOGD, "replacing logd")                                                              \
+    X(UPGRADE_CONTROL, "replacing control")                                                        \
+    X(UPGRADE_EDGES, "starting new edges")                                                         \
+    X(UPGRADE_WATCH, "watching all roles")
+
+enum upgrade_stage {
+#define X(stage, text) stage,
+    UPGRADE_STAGES(X)
+#undef X
+        UPGRADE_STAGE_COUNT
+};
+
+struct upgrade {
+    uint32_t id; /* of the newest; 0: none yet */
+    enum keeper_upgrade_phase phase;
+    enum upgrade_stage stage;
+    bool is_back;
+    uint32_t drain_ms;
+    uint64_t started_wall_us, ended_wall_us;
+    char from[VERSION_TEXT_SIZE], to[VERSION_TEXT_SIZE];
+    int code;
+    char reason[KEEPER_TEXT_MAX], hint[KEEPER_TEXT_MAX];
+    struct binary candidate; /* TRIAL, REST */
+    pid_t trial_pid;         /* 0: none */
+    struct loop_io trial;    /* its answer */
+    int trial_result;        /* says why its exec failed */
+    char answer[KEEPER_TEXT_MAX];
+    size_t answer_len;
+    uint32_t request; /* TRIAL, REST: the UPGRADE to answer, of which life of control */
+    uint64_t control_life;
+    struct loop_timer timer; /* of the stage: its deadline */
+    struct loop_timer look;  /* REST: is it now? */
+    uint64_t watch_started_us;
+    unsigned deaths_seen; /* WATCH: until its timer was armed */
+};
+
 struct keeper {
     const struct keeper_options *options;
+    struct keeper_options own_options; /* of a resumed one: what `options` points to */
     struct loop *loop;
     struct keeper_policy policy; /* who may run what; the users of the roles */
     uid_t log_uid;
     gid_t log_gid;
-    int lock_fd, state_fd, self_fd;
+    int lock_fd, state_fd;
+    struct binary binary;      /* what runs here and is started as every role */
+    struct binary before;      /* what `downgrade` and a failed upgrade return to */
+    struct binary spare;       /* becomes `before` again when the upgrade fails */
+    uint64_t last_binary;      /* the newest id */
+    char start_path[PATH_MAX]; /* where this program lay when the platform started */
+    struct upgrade upgrade;
+    uint64_t access_stamp; /* the newest access pipe */
     uint64_t marker; /* names the state folder: in the units' environment, in the groups' names */
     uint64_t started_wall_us;
     struct cgroup_root cgroups; /* the zero value: none here */
@@ -188,12 +256,30 @@ struct keeper {
 /* setup.c: all that blocks, before the loop runs. keeper_close undoes it on every path. */
 MUST_USE int keeper_open(struct keeper *keeper, const struct keeper_options *options,
                          struct error *err);
+/* The same for a keeper that goes on where another binary left off; on failure nothing of the
+ * platform is changed. */
+MUST_USE int keeper_open_resumed(struct keeper *keeper, const struct keeper_options *options,
+                                 struct slice state, struct error *err);
 void keeper_close(struct keeper *keeper);
 /* The first listener of a kind; NULL: none. */
 const struct listener *listener_first(const struct keeper *keeper, enum keeper_listener_kind kind);
 
 /* role.c */
 MUST_USE int roles_init(struct keeper *keeper, struct error *err);
+MUST_USE int roles_make_table(struct keeper *keeper, struct error *err);
+/* A row of the table, down and without anything that it needs. */
+MUST_USE int role_add(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
+                      struct role **ret_role, struct error *err);
+const struct keeper_role_entry *role_entry_find(const struct keeper *keeper, uint64_t kind);
+void role_start(struct role *role);
+void role_resumed(struct role *role, int channel_fd, uint64_t timer_at_us); /* its process lives */
+/* Have it end and started anew with the present binary; SIGKILL after grace_ms. */
+void role_replace(struct role *role, uint32_t grace_ms);
+/* An edge more, with an index that no living edge has. ERR_LIMIT: there is none. */
+MUST_USE int edge_add(struct keeper *keeper, struct error *err);
+unsigned edges_addable(const struct keeper *keeper);
+void edge_retire(struct role *role, uint32_t grace_ms); /* ends for good once it has drained */
+enum keeper_role_phase role_phase(const struct role *role);
 void roles_start(struct keeper *keeper);
 void roles_done(struct keeper *keeper);
 struct role *role_find(struct keeper *keeper, enum keeper_role kind, unsigned index);
@@ -212,6 +298,7 @@ void role_post(struct role *role, const void *message, size_t len, const char *c
 /* handover.c: what a role is told at its start and what all are told of its change */
 void handover_role(struct role *role);
 void handover_state(struct role *role); /* ROLE to control */
+void handover_counters(const struct role *edge, struct role *to);
 
 /* request.c: what control (and logd) ask for */
 void request_received(struct role *role, const void *message, size_t len, int *fds,
@@ -220,6 +307,9 @@ void request_reply(struct keeper *keeper, uint64_t control_life, uint32_t reques
                    const struct error *err);
 
 /* unit.c */
+struct resume_unit;
+MUST_USE int unit_adopt(struct keeper *keeper, const struct resume_unit *record, struct error *err);
+void unit_save(const struct unit *unit, struct resume_unit *ret_record);
 MUST_USE int unit_spawn(struct keeper *keeper, struct message_spawn *spawn, int *stdin_fd,
                         uint64_t control_life,
                         struct error *err); /* answers the request itself unless it fails */
@@ -268,11 +358,44 @@ MUST_USE int directory_request(struct keeper *keeper, const struct message_direc
                                struct error *err); /* pending: the reply comes later */
 bool directory_child_exited(struct keeper *keeper, pid_t pid, int wait_status);
 void directories_stop(struct keeper *keeper);
+void giving_overdue(struct loop_timer *timer);
 size_t directories_pending(const struct keeper *keeper);
 
 /* guard.c: the sibling that ends what is left when the keeper itself is killed */
 MUST_USE int guard_start(struct keeper *keeper, struct error *err);
 void guard_stop(struct keeper *keeper);
+
+/* A new guard in the place of one that an earlier binary started. */
+MUST_USE int guard_renew(struct keeper *keeper, struct error *err);
+
+/* binary.c */
+/* Open what is to be executed: only what nobody but the keeper's user (or root) could have written.
+ * The content is copied, so that nothing that happens to the file later matters. */
+MUST_USE int binary_open(struct keeper *keeper, const char *path, struct binary *ret_binary,
+                         struct error *err);
+/* A copy of the running one, unless it is one already. */
+MUST_USE int binary_secure(struct keeper *keeper, struct error *err);
+void binary_close(struct binary *binary);
+
+/* resumed.c: the tables to records and back */
+MUST_USE int resumed_save(struct keeper *keeper, int *ret_fd, struct error *err);
+MUST_USE int resumed_load(struct keeper *keeper, struct slice state, struct error *err);
+void resumed_mark(struct slice state, bool is_closed_by_exec); /* every descriptor in the state */
+
+/* succession.c: open a keeper with the state that the binary before left. On failure nothing was
+ * changed, or the binary before is executed again. */
+MUST_USE int keeper_take_over(struct keeper *keeper, const struct keeper_options *options,
+                              struct error *err);
+
+/* upgrade.c */
+MUST_USE int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted,
+                           const char *path, uint64_t control_life, struct error *err);
+void upgrade_resumed(struct keeper *keeper); /* executed: now the roles */
+void upgrade_role_ready(struct role *role);
+void upgrade_role_died(struct role *role, int wait_status);
+bool upgrade_child_exited(struct keeper *keeper, pid_t pid, int wait_status);
+void upgrade_stop(struct keeper *keeper); /* the platform ends */
+void upgrade_describe(const struct keeper *keeper, struct role *to);
 
 /* quit.c */
 void quit_request(struct keeper *keeper);

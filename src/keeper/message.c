@@ -238,6 +238,24 @@ int message_read_name(const void *message, size_t len, const char **ret_name, st
     return 0;
 }
 
+int message_read_upgrade(const void *message, size_t len, struct keeper_upgrade *ret_upgrade,
+                         const char **ret_path, struct error *err)
+{
+    struct keeper_upgrade upgrade;
+    size_t cursor = sizeof upgrade;
+    int code = read_fixed(message, len, &upgrade, sizeof upgrade, err);
+    const char *path = code < 0 ? NULL : read_string(message, len, &cursor, PATH_MAX);
+
+    if (code < 0)
+        return code;
+    if (!path || cursor != len || upgrade.kind > KEEPER_UPGRADE_BACK ||
+        (upgrade.kind == KEEPER_UPGRADE_TO_PATH ? path[0] != '/' : path[0] != '\0'))
+        return error_set(err, ERR_INVALID, "the upgrade names no absolute path of a binary");
+    *ret_upgrade = upgrade;
+    *ret_path = path;
+    return 0;
+}
+
 int message_read_stream_done(const void *message, size_t len, uint64_t *ret_stream,
                              struct error *err)
 {

@@ -57,6 +57,10 @@ MUST_USE int message_read_directory(const void *message, size_t len,
 /* HOLD and DROP. */
 MUST_USE int message_read_name(const void *message, size_t len, const char **ret_name,
                                struct error *err);
+/* The path is absolute, or "" where the kind needs none. */
+MUST_USE int message_read_upgrade(const void *message, size_t len,
+                                  struct keeper_upgrade *ret_upgrade, const char **ret_path,
+                                  struct error *err);
 MUST_USE int message_read_stream_done(const void *message, size_t len, uint64_t *ret_stream,
                                       struct error *err);
 

@@ -15,7 +15,8 @@
 
 static bool is_known(struct keeper *keeper, pid_t pid)
 {
-    if (pid == keeper->guard_pid || role_find_pid(keeper, pid) || unit_find_pid(keeper, pid))
+    if (pid == keeper->guard_pid || pid == keeper->upgrade.trial_pid ||
+        role_find_pid(keeper, pid) || unit_find_pid(keeper, pid))
         return true;
     for (size_t i = 0; i < KEEPER_GIVINGS_MAX; i++) {
         if (keeper->givings[i].pid == pid)

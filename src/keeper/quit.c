@@ -185,6 +185,7 @@ void quit_request(struct keeper *keeper)
     if (keeper->quit == QUIT_NOT) {
         keeper->quit_started_us = loop_now_us(keeper->loop);
         keeper->quit_timer.on_timer = quit_overdue;
+        upgrade_stop(keeper);
         quit_enter(keeper, QUIT_EDGES);
         quit_advance(keeper);
         return;

@@ -95,6 +95,17 @@ static int handle_drop(struct keeper *keeper, const struct request *request, str
     return code < 0 ? code : held_drop(keeper, name, err);
 }
 
+static int handle_upgrade(struct keeper *keeper, const struct request *request, struct error *err)
+{
+    struct keeper_upgrade upgrade;
+    const char *path;
+    int code = message_read_upgrade(request->message, request->len, &upgrade, &path, err);
+
+    if (code == 0)
+        code = upgrade_begin(keeper, &upgrade, path, request->role->life, err);
+    return code < 0 ? code : IS_PENDING;
+}
+
 static int handle_stream_done(struct keeper *keeper, const struct request *request,
                               struct error *err)
 {
@@ -124,6 +135,7 @@ static const struct {
     {KEEPER_MAKE_DIRECTORY, "MAKE_DIRECTORY", BIT(KEEPER_ROLE_CONTROL), handle_directory},
     {KEEPER_HOLD, "HOLD", BIT(KEEPER_ROLE_CONTROL), handle_hold},
     {KEEPER_DROP, "DROP", BIT(KEEPER_ROLE_CONTROL), handle_drop},
+    {KEEPER_UPGRADE, "UPGRADE", BIT(KEEPER_ROLE_CONTROL), handle_upgrade},
     {KEEPER_STREAM_DONE, "STREAM_DONE", BIT(KEEPER_ROLE_LOGD), handle_stream_done},
 };
 

@@ -4,6 +4,10 @@
  *    ▲                   │ dies               │ dies
  *    └───────────────────┴────────────────────┘
  *   any ── QUIT ──► QUITTING ── ends ──► ENDED
+ *                      └── replaced (an upgrade) ── ends ──► STARTING
+ *
+ * An ENDED edge keeps its index, its counters and its row: the next edge that is added goes on with
+ * them.
  */
 #include "keeper/keeper_private.h"
 
@@ -30,14 +34,14 @@
 #define ROLE_OOM_SCORE    (-500)
 #define MESSAGE_MAX       (32u * 1024u)
 #define ACCESS_PIPE_BYTES (1024 * 1024)
+/* From the end of the grace to SIGKILL. */
+#define RETIRE_MARGIN_US (5u * 1000000u)
 
 static const char *const state_names[ROLE_STATE_COUNT] = {
 #define X(state, name) [state] = name,
     ROLE_STATES(X)
 #undef X
 };
-
-static void role_start(struct role *role);
 
 const char *role_state_name(enum role_state state)
 {
@@ -146,7 +150,7 @@ static int role_spawn(struct role *role, int channel_fd, struct error *err)
     struct spawn spawn = {
         .argv = argv,
         .envp = keeper->role_environment,
-        .exec_fd = keeper->self_fd,
+        .exec_fd = keeper->binary.fd,
         .working_directory = "/",
         .stdin_fd = -1,
         .stdout_fd = STDERR_FILENO,
@@ -188,15 +192,19 @@ static void role_plan_restart(struct role *role)
 
     role->quick_deaths++;
     if (delay_us)
-        loop_timer_start_in(role->keeper->loop, &role->restart, delay_us);
+        loop_timer_start_in(role->keeper->loop, &role->timer, delay_us);
     else
         role_start(role);
 }
 
-static void role_start(struct role *role)
+void role_start(struct role *role)
 {
+    const struct binary *binary = &role->keeper->binary;
     struct error err = {0};
 
+    role->binary = binary->id;
+    memcpy(role->version, binary->version, sizeof role->version);
+    role->is_replaced = role->is_retiring = false;
     role->started_at_us = clock_monotonic_us();
     role->started_wall_us = clock_wall_us();
     role->life++;
@@ -213,9 +221,17 @@ static void role_start(struct role *role)
     quit_tell_role(role);
 }
 
-static void restart_due(struct loop_timer *timer)
+/* Down: it has waited long enough. Up: it was told to end, and has not. */
+static void timer_due(struct loop_timer *timer)
 {
-    role_start(container_of(timer, struct role, restart));
+    struct role *role = container_of(timer, struct role, timer);
+
+    if (!role_is_up(role)) {
+        role_start(role);
+        return;
+    }
+    log_info("%s (pid %d) did not end in time: SIGKILL", short_title(role), (int)role->pid);
+    role_kill(role);
 }
 
 static bool is_platform_ready(const struct keeper *keeper)
@@ -237,6 +253,8 @@ void role_ready(struct role *role)
     role_set_state(role, ROLE_SERVING);
     log_info("%s is ready after %u ms (pid %d)", short_title(role),
              (unsigned)((clock_monotonic_us() - role->started_at_us) / 1000), (int)role->pid);
+    handover_state(role);
+    upgrade_role_ready(role);
     if (keeper->was_ready || !is_platform_ready(keeper))
         return;
     keeper->was_ready = true;
@@ -264,6 +282,34 @@ static void log_end(struct role *role, int wait_status)
                     WEXITSTATUS(wait_status));
 }
 
+/* Nobody counts there any more: what was in flight is not. */
+static void gauges_clear(struct role *role)
+{
+    struct counters *counters;
+    void *base;
+    size_t size;
+
+    if (memory_map(role->counters_fd, true, false, &base, &size, NULL) < 0)
+        return;
+    counters = base;
+    if (size >= sizeof *counters) {
+        counters->connections = 0;
+        for (size_t i = 0; i < COUNTERS_ENDPOINTS_MAX; i++)
+            counters->endpoints[i].in_flight = counters->endpoints[i].tunnels = 0;
+    }
+    memory_unmap(base, size);
+}
+
+static void edge_retired(struct role *role)
+{
+    log_info("%s has drained", short_title(role));
+    fd_closep(&role->access_writer); /* logd sees the end */
+    gauges_clear(role);
+    role_set_state(role, ROLE_ENDED);
+    handover_state(role);
+    quit_advance(role->keeper);
+}
+
 void role_exited(struct role *role, int wait_status)
 {
     bool is_done =
@@ -274,6 +320,16 @@ void role_exited(struct role *role, int wait_status)
     fd_close(role->result_fd);
     role->result_fd = -1;
     role->pid = 0;
+    loop_timer_stop(&role->timer);
+    if (role->is_retiring) {
+        edge_retired(role);
+        return;
+    }
+    if (role->is_replaced && role->keeper->quit == QUIT_NOT) {
+        role->quick_deaths = 0;
+        role_start(role);
+        return;
+    }
     if (clock_monotonic_us() - role->started_at_us >= STEADY_US)
         role->quick_deaths = 0;
     if (!quit_allows_restart(role, is_done)) {
@@ -283,38 +339,84 @@ void role_exited(struct role *role, int wait_status)
         return;
     }
     role->restarts++;
+    role->deaths++;
     role_set_state(role, ROLE_DOWN);
     handover_state(role);
     role_plan_restart(role);
+    upgrade_role_died(role, wait_status);
 }
 
-void role_quit(struct role *role, uint64_t grace_ms)
+static void post_quit(struct role *role, uint64_t grace_ms, uint32_t flags)
 {
     struct keeper_quit message = {.header = {.type = KEEPER_QUIT},
-                                  .grace_ms = (uint32_t)MIN(grace_ms, (uint64_t)UINT32_MAX)};
+                                  .grace_ms = (uint32_t)MIN(grace_ms, (uint64_t)UINT32_MAX),
+                                  .flags = flags};
 
-    if (!role_is_up(role)) {
-        if (!quit_allows_restart(role, false)) {
-            loop_timer_stop(&role->restart);
-            role_set_state(role, ROLE_ENDED);
-        }
-        return;
-    }
     if (role->state != ROLE_QUITTING)
         role_set_state(role, ROLE_QUITTING);
     role_post(role, &message, sizeof message, NULL, 0, -1);
 }
 
+void role_quit(struct role *role, uint64_t grace_ms)
+{
+    if (!role_is_up(role)) {
+        if (!quit_allows_restart(role, false)) {
+            loop_timer_stop(&role->timer);
+            role_set_state(role, ROLE_ENDED);
+        }
+        return;
+    }
+    loop_timer_stop(&role->timer); /* the stage has a deadline of its own */
+    role->is_replaced = false;
+    post_quit(role, grace_ms, 0);
+}
+
+void role_replace(struct role *role, uint32_t grace_ms)
+{
+    if (!role_is_up(role)) {
+        loop_timer_stop(&role->timer);
+        role->quick_deaths = 0;
+        role_start(role);
+        return;
+    }
+    role->is_replaced = true;
+    post_quit(role, grace_ms, KEEPER_QUIT_REPLACED);
+    loop_timer_start_in(role->keeper->loop, &role->timer, (uint64_t)grace_ms * 1000u);
+    handover_state(role);
+}
+
+void edge_retire(struct role *role, uint32_t grace_ms)
+{
+    role->is_retiring = true;
+    if (!role_is_up(role)) {
+        loop_timer_stop(&role->timer);
+        edge_retired(role);
+        return;
+    }
+    post_quit(role, grace_ms, KEEPER_QUIT_REPLACED);
+    loop_timer_start_in(role->keeper->loop, &role->timer,
+                        (uint64_t)grace_ms * 1000u + RETIRE_MARGIN_US);
+    handover_state(role);
+}
+
+enum keeper_role_phase role_phase(const struct role *role)
+{
+    static const enum keeper_role_phase phases[ROLE_STATE_COUNT] = {
+        [ROLE_DOWN] = KEEPER_PHASE_DOWN,       [ROLE_STARTING] = KEEPER_PHASE_STARTING,
+        [ROLE_SERVING] = KEEPER_PHASE_SERVING, [ROLE_QUITTING] = KEEPER_PHASE_DRAINING,
+        [ROLE_ENDED] = KEEPER_PHASE_GONE,
+    };
+
+    return phases[role->state];
+}
+
 /* ---- the table */
 
-static int edge_prepare(struct role *role, struct error *err)
+static int edge_make_counters(struct role *role, struct error *err)
 {
-    struct keeper *keeper = role->keeper;
-    CLEANUP(fd_closep) int reader = -1;
     struct counters *counters;
     size_t size = 0;
     void *base = NULL;
-    int ends[2];
     int code = memory_shared("slipway counters", sizeof(struct counters), &role->counters_fd, err);
 
     if (code == 0)
@@ -325,30 +427,43 @@ static int edge_prepare(struct role *role, struct error *err)
     counters->magic = COUNTERS_MAGIC;
     counters->version = COUNTERS_VERSION;
     memory_unmap(base, size);
+    return 0;
+}
+
+static int edge_make_pipe(struct role *role, struct error *err)
+{
+    struct keeper *keeper = role->keeper;
+    CLEANUP(fd_closep) int reader = -1;
+    int ends[2];
+
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return error_errno(err, errno, "unable to make an access pipe");
     reader = ends[0];
     role->access_writer = ends[1];
     (void)fcntl(role->access_writer, F_SETPIPE_SZ, ACCESS_PIPE_BYTES);
-    /* Unique for the life of the state folder: no unit has the upper half, no other start this
+    /* Unique for the life of the state folder: no unit has the upper half, no other pipe this
      * time. */
+    keeper->access_stamp = MAX(keeper->access_stamp + 1, clock_wall_us());
     return stream_add(
-        keeper, UINT64_C(1) << 63 | (keeper->started_wall_us * KEEPER_EDGES_MAX + role->index - 1),
-        0, KEEPER_STREAM_ACCESS, "", &reader, err);
+        keeper, UINT64_C(1) << 63 | (keeper->access_stamp * KEEPER_EDGES_MAX + role->index - 1), 0,
+        KEEPER_STREAM_ACCESS, "", &reader, err);
 }
 
-static int role_init(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
-                     struct error *err)
+int role_add(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
+             struct role **ret_role, struct error *err)
 {
-    struct role *role = &keeper->roles[keeper->role_count++];
+    struct role *role = &keeper->roles[keeper->role_count];
 
+    if (keeper->role_count == keeper->options->role_count + KEEPER_EDGES_MAX)
+        return error_set(err, ERR_LIMIT, "the table of roles is full");
     *role = (struct role){.keeper = keeper,
                           .entry = entry,
                           .index = index,
                           .result_fd = -1,
                           .counters_fd = -1,
                           .access_writer = -1,
-                          .restart = {.on_timer = restart_due}};
+                          .timer = {.on_timer = timer_due}};
+    keeper->role_count++;
     if (keeper->policy.is_root) {
         int code = users_find(entry->user, &role->uid, &role->gid, err);
 
@@ -360,16 +475,112 @@ static int role_init(struct keeper *keeper, const struct keeper_role_entry *entr
                        index);
     else
         (void)snprintf(role->title, sizeof role->title, KEEPER_TITLE_PREFIX "%s", entry->name);
-    return entry->is_per_edge ? edge_prepare(role, err) : 0;
+    *ret_role = role;
+    return 0;
+}
+
+static int role_init(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
+                     struct error *err)
+{
+    struct role *role;
+    int code = role_add(keeper, entry, index, &role, err);
+
+    if (code == 0 && entry->is_per_edge)
+        code = edge_make_counters(role, err);
+    if (code == 0 && entry->is_per_edge)
+        code = edge_make_pipe(role, err);
+    return code;
+}
+
+const struct keeper_role_entry *role_entry_find(const struct keeper *keeper, uint64_t kind)
+{
+    for (size_t i = 0; i < keeper->options->role_count; i++) {
+        if (keeper->options->roles[i].role == kind)
+            return &keeper->options->roles[i];
+    }
+    return NULL;
+}
+
+unsigned edges_addable(const struct keeper *keeper)
+{
+    unsigned count = KEEPER_EDGES_MAX;
+
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        const struct role *role = &keeper->roles[i];
+
+        count -= role->entry->role == KEEPER_ROLE_EDGE && role->state != ROLE_ENDED;
+    }
+    return count;
+}
+
+/* A row that ended, else one more. */
+static int edge_find_row(struct keeper *keeper, struct role **ret_role, struct error *err)
+{
+    unsigned highest = 0;
+    int code;
+
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        struct role *role = &keeper->roles[i];
+
+        if (role->entry->role != KEEPER_ROLE_EDGE)
+            continue;
+        highest = MAX(highest, role->index);
+        if (role->state == ROLE_ENDED) {
+            *ret_role = role;
+            return 0;
+        }
+    }
+    if (highest >= KEEPER_EDGES_MAX)
+        return error_set(err, ERR_LIMIT, "%u edges are there already", KEEPER_EDGES_MAX);
+    code = role_add(keeper, role_entry_find(keeper, KEEPER_ROLE_EDGE), highest + 1, ret_role, err);
+    return code < 0 ? code : edge_make_counters(*ret_role, err);
+}
+
+int edge_add(struct keeper *keeper, struct error *err)
+{
+    struct role *control = role_find(keeper, KEEPER_ROLE_CONTROL, 0);
+    struct role *role;
+    int code = edge_find_row(keeper, &role, err);
+
+    if (code == 0)
+        code = edge_make_pipe(role, err);
+    if (code < 0)
+        return code;
+    stream_announce(keeper, 0);
+    if (control)
+        handover_counters(role, control);
+    role->quick_deaths = role->deaths = 0;
+    role_start(role);
+    return 0;
+}
+
+/* Its process lives; what the timer was for follows from the state. */
+void role_resumed(struct role *role, int channel_fd, uint64_t timer_at_us)
+{
+    struct error err = {0};
+
+    role->channel = (struct channel){.on_message = channel_message, .on_closed = channel_gone};
+    if (role_is_up(role) &&
+        channel_start(&role->channel, role->keeper->loop, channel_fd, &err) < 0) {
+        log_failure(&err, "%s is started anew", short_title(role));
+        role_kill(role);
+    }
+    if (timer_at_us)
+        loop_timer_start(role->keeper->loop, &role->timer, timer_at_us);
+}
+
+int roles_make_table(struct keeper *keeper, struct error *err)
+{
+    keeper->roles = calloc(keeper->options->role_count + KEEPER_EDGES_MAX, sizeof *keeper->roles);
+    return keeper->roles ? 0 : error_set(err, ERR_LIMIT, "no memory for the table of roles");
 }
 
 int roles_init(struct keeper *keeper, struct error *err)
 {
     const struct keeper_options *options = keeper->options;
 
-    keeper->roles = calloc(options->role_count + options->edge_count, sizeof *keeper->roles);
-    if (!keeper->roles)
-        return error_set(err, ERR_LIMIT, "no memory for the table of roles");
+    if (roles_make_table(keeper, err) < 0)
+        return err ? err->code : ERR_LIMIT;
     for (size_t i = 0; i < options->role_count; i++) {
         const struct keeper_role_entry *entry = &options->roles[i];
         unsigned count = entry->is_per_edge ? options->edge_count : 1;
@@ -396,7 +607,7 @@ void roles_done(struct keeper *keeper)
     for (size_t i = 0; i < keeper->role_count; i++) {
         struct role *role = &keeper->roles[i];
 
-        loop_timer_stop(&role->restart);
+        loop_timer_stop(&role->timer);
         if (role->channel.io.loop)
             channel_stop(&role->channel);
         fd_close(role->result_fd);

@@ -55,14 +55,25 @@ static void standard_descriptors_open(void)
     fd_close(fd);
 }
 
+/* Where a person or a package puts the next one. */
+static void start_path_find(struct keeper *keeper)
+{
+    ssize_t len = readlink("/proc/self/exe", keeper->start_path, sizeof keeper->start_path - 1);
+
+    keeper->start_path[len > 0 ? len : 0] = '\0';
+}
+
 static int self_open(struct keeper *keeper, struct error *err)
 {
     CLEANUP(fd_closep) int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
     if (fd >= 0)
-        keeper->self_fd = fcntl(fd, F_DUPFD_CLOEXEC, DESCRIPTOR_FLOOR);
-    if (keeper->self_fd < 0)
+        keeper->binary.fd = fcntl(fd, F_DUPFD_CLOEXEC, DESCRIPTOR_FLOOR);
+    if (keeper->binary.fd < 0)
         return error_errno(err, errno, "unable to open this program's own binary");
+    keeper->binary.id = keeper->last_binary = 1;
+    (void)snprintf(keeper->binary.version, sizeof keeper->binary.version, "%s", slipway_version);
+    start_path_find(keeper);
     return 0;
 }
 
@@ -198,6 +209,13 @@ static int folders_make(struct keeper *keeper, struct error *err)
     return 0;
 }
 
+static void marker_make(struct keeper *keeper, const struct stat *info)
+{
+    uint64_t identity[2] = {info->st_dev, info->st_ino};
+
+    keeper->marker = hash_fast(identity, sizeof identity, 0);
+}
+
 static int state_open(struct keeper *keeper, struct error *err)
 {
     const char *path = keeper->options->state_directory;
@@ -218,11 +236,7 @@ static int state_open(struct keeper *keeper, struct error *err)
     if (keeper->state_fd < 0 || fstat(keeper->state_fd, &info) < 0 ||
         folder_set(keeper, keeper->state_fd, OWNER_CONTROL, STATE_MODE) < 0)
         return error_errno(err, errno, "unable to open the state folder '%s'", path);
-    {
-        uint64_t identity[2] = {info.st_dev, info.st_ino};
-
-        keeper->marker = hash_fast(identity, sizeof identity, 0);
-    }
+    marker_make(keeper, &info);
     return folders_make(keeper, err);
 }
 
@@ -313,10 +327,14 @@ const struct listener *listener_first(const struct keeper *keeper, enum keeper_l
 
 static bool is_for_roles(const char *variable)
 {
+    const char *own = KEEPER_RESUME_VARIABLE "=";
+
     static const char *const prefixes[] = {
         "PATH=",         "NO_COLOR=",      "TZ=",          "LANG=", "LC_ALL=", "SLIPWAY_",
         "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS="};
 
+    if (strncmp(variable, own, strlen(own)) == 0)
+        return false;
     for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
         if (strncmp(variable, prefixes[i], strlen(prefixes[i])) == 0)
             return true;
@@ -351,13 +369,17 @@ static int options_check(const struct keeper_options *options, struct error *err
 
 static void keeper_init(struct keeper *keeper, const struct keeper_options *options)
 {
-    *keeper = (struct keeper){.options = options,
-                              .lock_fd = -1,
-                              .state_fd = -1,
-                              .self_fd = -1,
-                              .guard_writer = -1,
-                              .notify_fd = -1,
-                              .started_wall_us = clock_wall_us()};
+    *keeper = (struct keeper){
+        .options = options,
+        .lock_fd = -1,
+        .state_fd = -1,
+        .binary = {.fd = -1},
+        .before = {.fd = -1},
+        .spare = {.fd = -1},
+        .upgrade = {.candidate = {.fd = -1}, .trial = {.fd = -1}, .trial_result = -1},
+        .guard_writer = -1,
+        .notify_fd = -1,
+        .started_wall_us = clock_wall_us()};
     list_init(&keeper->units);
     list_init(&keeper->streams);
     for (size_t i = 0; i < KEEPER_HELD_MAX; i++)
@@ -398,10 +420,46 @@ int keeper_open(struct keeper *keeper, const struct keeper_options *options, str
     return roles_init(keeper, err);
 }
 
+int keeper_open_resumed(struct keeper *keeper, const struct keeper_options *options,
+                        struct slice state, struct error *err)
+{
+    struct stat info;
+    int code;
+
+    keeper_init(keeper, options);
+    keeper->own_options = *options;
+    keeper->options = &keeper->own_options;
+    (void)umask(022);
+    code = users_open(keeper, err); /* a version may bring a new one */
+    if (code == 0)
+        code = loop_new(&keeper->loop, err);
+    if (code == 0)
+        code = roles_make_table(keeper, err);
+    if (code < 0)
+        return code;
+    keeper->units_by_id = map_new(KEEPER_UNITS_MAX);
+    code = resumed_load(keeper, state, err);
+    for (size_t i = 0; i < options->role_count && code == 0; i++) {
+        const struct keeper_role_entry *entry = &options->roles[i];
+        struct role *role;
+
+        if (!entry->is_per_edge && !role_find(keeper, entry->role, 0))
+            code = role_add(keeper, entry, 0, &role, err);
+    }
+    if (code < 0)
+        return code;
+    log_init("keeper", keeper->options->log_level);
+    if (fstat(keeper->state_fd, &info) < 0)
+        return error_errno(err, errno, "unable to look at the state folder");
+    marker_make(keeper, &info);
+    return folders_make(keeper, err);
+}
+
 void keeper_close(struct keeper *keeper)
 {
     systemd_close(keeper);
     loop_timer_stop(&keeper->quit_timer);
+    upgrade_stop(keeper);
     for (size_t i = 0; i < KEEPER_GIVINGS_MAX; i++)
         loop_timer_stop(&keeper->givings[i].deadline);
     roles_done(keeper);
@@ -413,6 +471,8 @@ void keeper_close(struct keeper *keeper)
         fd_close(keeper->listeners[i].fd);
     loop_free(keeper->loop);
     fd_close(keeper->state_fd);
-    fd_close(keeper->self_fd);
+    binary_close(&keeper->binary);
+    binary_close(&keeper->before);
+    binary_close(&keeper->spare);
     fd_close(keeper->lock_fd);
 }

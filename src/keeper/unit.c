@@ -11,6 +11,7 @@
  * left.
  */
 #include "keeper/keeper_private.h"
+#include "keeper/resume.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -498,7 +499,7 @@ static int unit_fork(struct unit *unit, struct message_spawn *message, int stdin
     struct spawn spawn = {
         .argv = message->argv,
         .envp = message->envp,
-        .exec_fd = message->is_self ? keeper->self_fd : -1,
+        .exec_fd = message->is_self ? keeper->binary.fd : -1,
         .working_directory = message->working_directory,
         .stdin_fd = stdin_fd,
         .stdout_fd = stdout_fd,
@@ -592,6 +593,96 @@ int unit_spawn(struct keeper *keeper, struct message_spawn *spawn, int *stdin_fd
     if (loop_io_start(keeper->loop, &unit->result, LOOP_READ, err) < 0)
         unit_fail(unit, err);
     return 0;
+}
+
+/* ---- from one binary to the next */
+
+static uint64_t time_us(const struct timeval *time)
+{
+    return (uint64_t)time->tv_sec * 1000000u + (uint64_t)time->tv_usec;
+}
+
+void unit_save(const struct unit *unit, struct resume_unit *ret_record)
+{
+    *ret_record = (struct resume_unit){
+        .id = unit->id,
+        .state = unit->state,
+        .pid = (uint64_t)unit->pid,
+        .is_leader_only = unit->is_leader_only,
+        .was_killed = unit->was_killed,
+        .is_oom = unit->is_oom,
+        .tag = unit->tag,
+        .program = unit->program,
+        .cgroup = unit->cgroup.root ? unit->cgroup.name : "",
+        .started_wall_us = unit->started_wall_us,
+        .exited_wall_us = unit->exited_wall_us,
+        .wait_status = (uint64_t)unit->wait_status,
+        .user_us = time_us(&unit->usage.ru_utime),
+        .system_us = time_us(&unit->usage.ru_stime),
+        .memory_peak_bytes = unit->memory_peak_bytes,
+        .timer_at_us = unit->timer.loop ? unit->timer.deadline_us : 0,
+        .result = unit->result.fd,
+        .request = unit->request,
+        .control_life = unit->control_life,
+        .pending_signal = unit->pending_signal,
+        .pending_grace_ms = unit->pending_grace_ms,
+        .last_signal = unit->last_signal,
+        .sweep_started_us = unit->sweep_started_us,
+        .is_stillborn = unit->is_stillborn,
+        .max_rss = (uint64_t)unit->usage.ru_maxrss,
+    };
+}
+
+static void unit_fill(struct unit *unit, const struct resume_unit *record)
+{
+    unit->state = (enum unit_state)record->state;
+    unit->pid = (pid_t)record->pid;
+    unit->is_leader_only = record->is_leader_only;
+    unit->was_killed = record->was_killed;
+    unit->is_oom = record->is_oom;
+    unit->started_wall_us = record->started_wall_us;
+    unit->exited_wall_us = record->exited_wall_us;
+    unit->wait_status = (int)record->wait_status;
+    unit->usage.ru_utime = (struct timeval){.tv_sec = (time_t)(record->user_us / 1000000u),
+                                            .tv_usec = (suseconds_t)(record->user_us % 1000000u)};
+    unit->usage.ru_stime = (struct timeval){.tv_sec = (time_t)(record->system_us / 1000000u),
+                                            .tv_usec = (suseconds_t)(record->system_us % 1000000u)};
+    unit->usage.ru_maxrss = (long)record->max_rss;
+    unit->memory_peak_bytes = record->memory_peak_bytes;
+    unit->request = (uint32_t)record->request;
+    unit->control_life = record->control_life;
+    unit->pending_signal = (uint32_t)record->pending_signal;
+    unit->pending_grace_ms = (uint32_t)record->pending_grace_ms;
+    unit->last_signal = (uint32_t)record->last_signal;
+    unit->sweep_started_us = record->sweep_started_us;
+    unit->is_stillborn = record->is_stillborn;
+    if (*record->cgroup) {
+        unit->cgroup.root = &unit->keeper->cgroups;
+        (void)snprintf(unit->cgroup.name, sizeof unit->cgroup.name, "%s", record->cgroup);
+    }
+}
+
+int unit_adopt(struct keeper *keeper, const struct resume_unit *record, struct error *err)
+{
+    struct message_spawn wanted = {.fixed = {.unit = record->id},
+                                   .tag = record->tag,
+                                   .argv = {(char *)(uintptr_t)record->program}};
+    struct unit *unit;
+    int code;
+
+    if (record->state >= UNIT_STATE_COUNT || unit_find(keeper, record->id))
+        return error_set(err, ERR_INVALID, "unit %" PRIu64 " of the keeper's state has no sense",
+                         record->id);
+    code = unit_new(keeper, &wanted, &unit, err);
+    if (code < 0)
+        return code;
+    unit_fill(unit, record);
+    unit->result.fd = record->result;
+    if (record->result >= 0)
+        code = loop_io_start(keeper->loop, &unit->result, LOOP_READ, err);
+    if (record->timer_at_us)
+        loop_timer_start(keeper->loop, &unit->timer, record->timer_at_us);
+    return code;
 }
 
 void units_done(struct keeper *keeper)

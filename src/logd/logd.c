@@ -312,7 +312,10 @@ static void on_keeper_message(struct channel *channel, const void *message, size
     } else if (header.type == KEEPER_QUIT && !logd->is_quitting) {
         struct keeper_quit quit;
         memcpy(&quit, message, sizeof quit);
-        quit_begin(logd, (uint64_t)quit.grace_ms * 1000);
+        if (quit.flags & KEEPER_QUIT_REPLACED && logd->is_open) /* the next one reads on */
+            quit_now(logd);
+        else
+            quit_begin(logd, (uint64_t)quit.grace_ms * 1000);
     }
 }
 

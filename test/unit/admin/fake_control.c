@@ -85,6 +85,33 @@ int control_releases(struct control *control UNUSED, const char *app, struct buf
     return 0;
 }
 
+int control_version(struct control *control UNUSED, struct buf *ret_json, struct error *err UNUSED)
+{
+    buf_append_text(ret_json, "{\"version\":\"" SLIPWAY_VERSION "\",\"keeper\":\"0.1.0\"}");
+    return 0;
+}
+
+int control_upgrade_state(struct control *control UNUSED, struct buf *ret_json,
+                          struct error *err UNUSED)
+{
+    buf_printf(ret_json,
+               "{\"upgrade\":%u,\"state\":\"done\",\"from\":\"0.1.0\",\"to\":\"0.2.0\","
+               "\"ended_at\":\"2026-03-01T12:34:56.789012Z\"}",
+               fake.upgrades);
+    return 0;
+}
+
+int control_upgrade_begin(struct control *control UNUSED, const char *binary, bool is_back,
+                          struct buf *ret_json, struct error *err)
+{
+    if (binary && strcmp(binary, "/no/slipway") == 0)
+        return error_set(err, ERR_CONFLICT, "deploy 7 of 'shop' is under way");
+    fake.upgrades++;
+    fake.is_downgraded = is_back;
+    buf_printf(ret_json, "{\"upgrade\":%u,\"state\":\"trying\"}", fake.upgrades);
+    return 0;
+}
+
 int control_trash(struct control *control UNUSED, struct buf *ret_json, struct error *err UNUSED)
 {
     buf_append_text(ret_json, "{\"trash\":[{\"id\":\"old-1\",\"app\":\"old\",\"removed_at\":\"2026-"

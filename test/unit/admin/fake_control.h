@@ -15,7 +15,8 @@ struct fake_control {
     const char *new_app;    /* has no releases */
     const char *dies_path;  /* when this file exists, an upload removes it and kills the process */
     uint64_t next_deploy;
-    unsigned scaled_to;
+    unsigned scaled_to, upgrades;
+    bool is_downgraded;
     uint64_t rolled_back_to;
     char who[64], service[64], manifest_app[64];
     char source_path[128]; /* where an upload goes; removed by fake_control_done */

@@ -231,7 +231,16 @@ static void listings_are_tables_or_json(void **state)
     run(fixture, "trash list --json");
     assert_contains(fixture->out, "{\"trash\":[");
     run(fixture, "version --json");
-    assert_contains(fixture->out, "{\"version\":\"0.1.0\",\"platform\":\"0.1.0\"}");
+    assert_contains(fixture->out,
+                    "{\"version\":\"0.1.0\",\"platform\":\"0.1.0\",\"keeper\":\"0.1.0\"");
+    run(fixture, "upgrade");
+    assert_int_equal(fixture->status, 0);
+    assert_contains(fixture->out, "the platform runs 0.2.0, before 0.1.0");
+    run(fixture, "downgrade --json");
+    assert_contains(fixture->out, "\"state\":\"done\"");
+    assert_true(fake.is_downgraded);
+    run(fixture, "upgrade /no/such/file");
+    assert_contains(fixture->err, "HINT: name the new slipway binary");
 }
 
 static void errors_have_a_message_a_hint_and_a_status(void **state)

@@ -13,7 +13,7 @@ static int setup(void **state)
 
     assert_non_null(keeper);
     assert_int_equal(loop_new(&keeper->loop, NULL), 0);
-    keeper->self_fd = -1;
+    keeper->binary.fd = -1;
     list_init(&keeper->units);
     list_init(&keeper->streams);
     keeper->units_by_id = map_new(KEEPER_UNITS_MAX);

@@ -1,0 +1,724 @@
+/* Another binary in the keeper's place, and then in every role's.
+ *
+ *   IDLE ─ UPGRADE ─► TRIAL ─ reads the state, says so ─► REST ─ no message is under way ─►
+ * (execution) ▲                 └──────── else: refused, nothing is changed │ │ └─ 3 s without
+ * trouble ─ WATCH ◄─ EDGES ◄─ CONTROL ◄─ LOGD ◄─ SIGNER ◄───────────────────┘
+ *
+ * The edges of both binaries accept until the end of WATCH; only then those of the old one drain.
+ * So whatever goes wrong before, the old ones are still there: the keeper executes the old binary
+ * again (phase RETURNING) and goes through the same stages, in which only what runs the failed
+ * binary is replaced. A role that is slow to start, or dies a second time, is what "goes wrong"
+ * means.
+ */
+#include "keeper/keeper_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "os/file.h"
+#include "os/memory.h"
+#include "os/spawn.h"
+
+#define TRIAL_US     (5u * 1000000u)
+#define REST_LOOK_US 5000u
+#define REST_US      (10u * 1000000u)
+#define STAGE_US     (30u * 1000000u)
+#define WATCH_US     (3u * 1000000u)
+#define DEATHS_MAX   2u
+#define REPLACE_MS   5000u
+#define DRAIN_MAX_MS (24u * 3600u * 1000u)
+
+static const char *const stage_texts[UPGRADE_STAGE_COUNT] = {
+#define X(stage, text) [stage] = text,
+    UPGRADE_STAGES(X)
+#undef X
+};
+
+static enum keeper_role role_of(enum upgrade_stage stage)
+{
+    switch (stage) {
+    case UPGRADE_SIGNER:
+        return KEEPER_ROLE_SIGNER;
+    case UPGRADE_LOGD:
+        return KEEPER_ROLE_LOGD;
+    case UPGRADE_CONTROL:
+        return KEEPER_ROLE_CONTROL;
+    case UPGRADE_EDGES:
+        return KEEPER_ROLE_EDGE;
+    default:
+        return KEEPER_ROLE_COUNT;
+    }
+}
+
+static void upgrade_enter(struct keeper *keeper, enum upgrade_stage stage);
+
+/* ---- telling */
+
+void upgrade_describe(const struct keeper *keeper, struct role *to)
+{
+    const struct upgrade *upgrade = &keeper->upgrade;
+    struct keeper_upgrade_state message = {
+        .header = {.type = KEEPER_UPGRADE_STATE},
+        .upgrade = upgrade->id,
+        .phase = upgrade->phase,
+        .code = upgrade->code,
+        .is_back = upgrade->is_back,
+        .started_at_us = upgrade->started_wall_us,
+        .ended_at_us = upgrade->ended_wall_us,
+    };
+    const char *strings[] = {upgrade->from, upgrade->to, stage_texts[upgrade->stage],
+                             upgrade->reason, upgrade->hint};
+
+    role_post(to, &message, sizeof message, strings, ARRAY_LEN(strings), -1);
+}
+
+static void upgrade_tell(struct keeper *keeper)
+{
+    struct role *control = role_find(keeper, KEEPER_ROLE_CONTROL, 0);
+
+    if (control)
+        upgrade_describe(keeper, control);
+}
+
+static void upgrade_set_stage(struct keeper *keeper, enum upgrade_stage stage)
+{
+    if (*stage_texts[stage])
+        log_info("upgrade %u: %s", keeper->upgrade.id, stage_texts[stage]);
+    keeper->upgrade.stage = stage;
+}
+
+static void upgrade_end(struct keeper *keeper, enum keeper_upgrade_phase phase)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    loop_timer_stop(&upgrade->timer);
+    loop_timer_stop(&upgrade->look);
+    upgrade->phase = phase;
+    upgrade->ended_wall_us = clock_wall_us();
+    upgrade_set_stage(keeper, UPGRADE_IDLE);
+    upgrade_tell(keeper);
+}
+
+static void upgrade_note_failure(struct upgrade *upgrade, const struct error *err)
+{
+    upgrade->code = err->code;
+    (void)snprintf(upgrade->reason, sizeof upgrade->reason, "%.*s", (int)sizeof upgrade->reason - 1,
+                   err->text);
+    (void)snprintf(upgrade->hint, sizeof upgrade->hint, "%.*s", (int)sizeof upgrade->hint - 1,
+                   err->hint);
+}
+
+/* Nothing was changed yet. */
+static void upgrade_refuse(struct keeper *keeper, const struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    log_failure(err, "upgrade %u is refused", upgrade->id);
+    upgrade_note_failure(upgrade, err);
+    binary_close(&upgrade->candidate);
+    upgrade_end(keeper, KEEPER_UPGRADE_REFUSED);
+    request_reply(keeper, upgrade->control_life, upgrade->request, err);
+}
+
+/* ---- the execution */
+
+static int state_mark(int state_fd, bool is_closed_by_exec, struct error *err)
+{
+    struct slice state;
+    void *base;
+    size_t size;
+    int code = memory_map(state_fd, false, true, &base, &size, err);
+
+    if (code < 0)
+        return code;
+    state = (struct slice){base, size};
+    resumed_mark(state, is_closed_by_exec);
+    memory_unmap(base, size);
+    return fd_set_cloexec(state_fd, is_closed_by_exec);
+}
+
+/* Returns only when it failed; then all is as before. */
+static int execute(struct keeper *keeper, struct error *err)
+{
+    CLEANUP(fd_closep) int state_fd = -1;
+    char number[16];
+    int code = resumed_save(keeper, &state_fd, err);
+
+    if (code == 0)
+        code = state_mark(state_fd, false, err);
+    if (code < 0)
+        return code;
+    (void)snprintf(number, sizeof number, "%d", state_fd);
+    if (setenv(KEEPER_RESUME_VARIABLE, number, 1) == 0)
+        (void)syscall(SYS_execveat, keeper->binary.fd, "", keeper->options->argv, environ,
+                      AT_EMPTY_PATH);
+    code = error_errno(err, errno, "unable to execute the binary");
+    (void)unsetenv(KEEPER_RESUME_VARIABLE);
+    if (state_mark(state_fd, true, NULL) < 0)
+        log_error("descriptors stay open for every process that is started");
+    return code;
+}
+
+static void execute_candidate(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    struct binary spare = keeper->spare;
+    struct error err = {0};
+
+    keeper->spare = keeper->before;
+    keeper->before = keeper->binary;
+    keeper->binary = upgrade->candidate;
+    if (execute(keeper, &err) < 0) {
+        keeper->binary = keeper->before;
+        keeper->before = keeper->spare;
+        keeper->spare = spare;
+        upgrade_refuse(keeper, &err);
+    }
+}
+
+static void execute_before(struct keeper *keeper)
+{
+    struct binary failed = keeper->binary;
+    struct error err = {0};
+
+    keeper->binary = keeper->before;
+    keeper->before = keeper->spare;
+    keeper->spare = (struct binary){.fd = -1};
+    if (execute(keeper, &err) == 0)
+        return;
+    log_failure(&err, "unable to return to the old binary; the new one goes on");
+    keeper->spare = keeper->before;
+    keeper->before = keeper->binary;
+    keeper->binary = failed;
+    upgrade_end(keeper, KEEPER_UPGRADE_RETURNED);
+}
+
+/* ---- rest: what was told to the roles has reached them */
+
+static struct role *find_unread(struct keeper *keeper)
+{
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        if (role_is_up(&keeper->roles[i]) && keeper->roles[i].channel.queued_bytes)
+            return &keeper->roles[i];
+    }
+    return NULL;
+}
+
+static void look_due(struct loop_timer *timer)
+{
+    struct keeper *keeper = container_of(timer, struct keeper, upgrade.look);
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    loop_timer_start_in(keeper->loop, timer, REST_LOOK_US);
+    if (find_unread(keeper))
+        return;
+    if (upgrade->phase == KEEPER_UPGRADE_TRYING) {
+        request_reply(keeper, upgrade->control_life, upgrade->request, NULL);
+        upgrade->phase = KEEPER_UPGRADE_REPLACING;
+        upgrade_tell(keeper);
+        if (find_unread(keeper))
+            return;
+    }
+    loop_timer_stop(timer);
+    if (upgrade->phase == KEEPER_UPGRADE_RETURNING)
+        execute_before(keeper);
+    else
+        execute_candidate(keeper);
+}
+
+static void rest_overdue(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    struct role *role = find_unread(keeper);
+    struct error err = {0};
+
+    if (upgrade->phase == KEEPER_UPGRADE_RETURNING) {
+        /* It is of the failed binary, or starts anew just as well. */
+        while ((role = find_unread(keeper)) != NULL) {
+            role_kill(role);
+            channel_stop(&role->channel);
+        }
+        execute_before(keeper);
+        return;
+    }
+    error_set(&err, ERR_UNAVAILABLE, "'%s' does not read its messages", role ? role->title : "?");
+    error_hint(&err, "try again; if it stays so, end that process: it is started anew");
+    upgrade_refuse(keeper, &err);
+}
+
+/* ---- trial: the new binary as a child that only reads */
+
+static void trial_close(struct upgrade *upgrade)
+{
+    loop_io_stop(&upgrade->trial);
+    fd_closep(&upgrade->trial.fd);
+    fd_closep(&upgrade->trial_result);
+}
+
+static void trial_kill(struct upgrade *upgrade)
+{
+    trial_close(upgrade);
+    if (upgrade->trial_pid)
+        (void)kill(upgrade->trial_pid, SIGKILL); /* reaped with all others */
+}
+
+static int trial_check(struct keeper *keeper, struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    const struct keeper_options *options = keeper->options;
+    char version[VERSION_TEXT_SIZE];
+    unsigned protocol, oldest, newest;
+    int end = 0;
+
+    if (sscanf(upgrade->answer, "slipway-trial 1\nversion %63s protocol %u store %u %u\nok\n%n",
+               version, &protocol, &oldest, &newest, &end) != 4 ||
+        end != (int)upgrade->answer_len) {
+        error_set(err, ERR_INVALID, "the program cannot take over a running platform%s%.200s",
+                  upgrade->answer_len ? "; it says: " : "", upgrade->answer);
+        return error_hint(err, "is it a slipway for this machine, and not too old?");
+    }
+    memcpy(upgrade->candidate.version, version, sizeof version);
+    memcpy(upgrade->to, version, sizeof version);
+    /* It must read what we have written, and we what it will write. */
+    if (protocol != KEEPER_PROTOCOL_VERSION || oldest > options->store_newest ||
+        newest < options->store_newest || newest > options->store_readable) {
+        error_set(err, ERR_VERSION,
+                  "%s speaks version %u of the protocol and reads state of format %u to %u; the "
+                  "running one speaks %u and writes %u",
+                  version, protocol, oldest, newest, KEEPER_PROTOCOL_VERSION,
+                  options->store_newest);
+        return error_hint(err, "there would be no way back: stop the platform and start the other "
+                               "binary, or take a version between them");
+    }
+    return 0;
+}
+
+static void trial_ended(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    struct error err = {0};
+    int code = spawn_result(upgrade->trial_result, "the new binary", &err);
+
+    if (code == ERR_UNAVAILABLE)
+        code = 0;
+    trial_close(upgrade);
+    loop_timer_stop(&upgrade->timer);
+    if (code == 0)
+        code = trial_check(keeper, &err);
+    if (code < 0) {
+        upgrade_refuse(keeper, &err);
+        return;
+    }
+    log_info("upgrade %u: from %s to %s", upgrade->id, upgrade->from, upgrade->to);
+    upgrade_enter(keeper, UPGRADE_REST);
+}
+
+static void trial_came(struct loop_io *io, unsigned events)
+{
+    struct keeper *keeper = container_of(io, struct keeper, upgrade.trial);
+    struct upgrade *upgrade = &keeper->upgrade;
+    size_t room = sizeof upgrade->answer - 1 - upgrade->answer_len;
+    ssize_t got = read(io->fd, upgrade->answer + upgrade->answer_len, room);
+
+    (void)events;
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got > 0) {
+        upgrade->answer_len += (size_t)got;
+        upgrade->answer[upgrade->answer_len] = '\0';
+        if (upgrade->answer_len < sizeof upgrade->answer - 1)
+            return;
+        if (upgrade->trial_pid) /* it says too much */
+            (void)kill(upgrade->trial_pid, SIGKILL);
+    }
+    trial_ended(keeper);
+}
+
+bool upgrade_child_exited(struct keeper *keeper, pid_t pid, int wait_status)
+{
+    if (!keeper->upgrade.trial_pid || pid != keeper->upgrade.trial_pid)
+        return false;
+    (void)wait_status; /* what it wrote says all */
+    keeper->upgrade.trial_pid = 0;
+    return true;
+}
+
+/* As control's user: it has nothing to do that would need more. */
+static int trial_spawn(struct keeper *keeper, int state_fd, int writer, struct error *err)
+{
+    char title[] = KEEPER_TRIAL_TITLE;
+    char *argv[] = {title, NULL};
+    struct upgrade *upgrade = &keeper->upgrade;
+    struct spawn spawn = {
+        .argv = argv,
+        .envp = keeper->role_environment,
+        .exec_fd = upgrade->candidate.fd,
+        .working_directory = "/",
+        .stdin_fd = -1,
+        .stdout_fd = writer,
+        .stderr_fd = -1,
+        .channel_fd = state_fd,
+        .is_session_leader = true,
+        .is_privilege_final = true,
+        .is_user_switched = keeper->policy.is_root,
+        .uid = keeper->policy.control_uid,
+        .gid = keeper->policy.control_gid,
+    };
+
+    return spawn_start(&spawn, &upgrade->trial_pid, &upgrade->trial_result, err);
+}
+
+static int trial_start(struct keeper *keeper, struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    CLEANUP(fd_closep) int state_fd = -1;
+    CLEANUP(fd_closep) int reader = -1;
+    CLEANUP(fd_closep) int writer = -1;
+    int ends[2];
+    int code = resumed_save(keeper, &state_fd, err);
+
+    if (code < 0)
+        return code;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return error_errno(err, errno, "unable to make a pipe");
+    reader = ends[0];
+    writer = ends[1];
+    if (fd_set_nonblocking(reader, true) < 0)
+        return error_errno(err, errno, "unable to make a pipe non-blocking");
+    code = trial_spawn(keeper, state_fd, writer, err);
+    if (code < 0)
+        return code;
+    upgrade->answer_len = 0;
+    upgrade->answer[0] = '\0';
+    upgrade->trial = (struct loop_io){.fd = TAKE_FD(reader), .on_event = trial_came};
+    code = loop_io_start(keeper->loop, &upgrade->trial, LOOP_READ, err);
+    if (code < 0)
+        trial_kill(upgrade);
+    return code;
+}
+
+/* ---- the beginning */
+
+static int upgrade_check(const struct keeper *keeper, const struct keeper_upgrade *wanted,
+                         struct error *err)
+{
+    if (keeper->upgrade.stage != UPGRADE_IDLE) {
+        error_set(err, ERR_CONFLICT, "another upgrade is under way: %s",
+                  stage_texts[keeper->upgrade.stage]);
+        return error_hint(err, "wait for its end; 'slipway status' shows it");
+    }
+    if (keeper->quit != QUIT_NOT || !keeper->was_ready)
+        return error_set(err, ERR_UNAVAILABLE, "the platform is %s",
+                         keeper->was_ready ? "stopping" : "starting");
+    if (wanted->kind == KEEPER_UPGRADE_BACK && !keeper->before.id) {
+        error_set(err, ERR_NOT_FOUND, "there is no binary to go back to");
+        return error_hint(err, "this one has run since the platform started; name another with "
+                               "'slipway upgrade BINARY'");
+    }
+    if (wanted->kind > KEEPER_UPGRADE_BACK || wanted->upgrade <= keeper->upgrade.id)
+        return error_set(err, ERR_INVALID, "the upgrade's kind or number is not valid");
+    if (edges_addable(keeper) < keeper->options->edge_count) {
+        error_set(err, ERR_UNAVAILABLE,
+                  "the edges of earlier upgrades still drain; no more than "
+                  "%u can be there",
+                  KEEPER_EDGES_MAX);
+        return error_hint(err, "try again when 'slipway status' shows fewer, or serve with fewer "
+                               "--edges");
+    }
+    return 0;
+}
+
+static int candidate_open(struct keeper *keeper, const struct keeper_upgrade *wanted,
+                          const char *path, struct binary *ret_candidate, struct error *err)
+{
+    if (wanted->kind != KEEPER_UPGRADE_BACK)
+        return binary_open(keeper,
+                           wanted->kind == KEEPER_UPGRADE_TO_PATH ? path : keeper->start_path,
+                           ret_candidate, err);
+    *ret_candidate = keeper->before;
+    ret_candidate->id = ++keeper->last_binary; /* its own, as it is closed on its own */
+    ret_candidate->fd = fcntl(keeper->before.fd, F_DUPFD_CLOEXEC, 10);
+    return ret_candidate->fd < 0 ? error_errno(err, errno, "no descriptor is free") : 0;
+}
+
+int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted, const char *path,
+                  uint64_t control_life, struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    int code = upgrade_check(keeper, wanted, err);
+
+    if (code < 0)
+        return code;
+    upgrade->id = wanted->upgrade;
+    upgrade->is_back = wanted->kind == KEEPER_UPGRADE_BACK;
+    upgrade->drain_ms = MIN(wanted->drain_ms, DRAIN_MAX_MS);
+    upgrade->started_wall_us = clock_wall_us();
+    upgrade->ended_wall_us = 0;
+    upgrade->code = 0;
+    upgrade->to[0] = upgrade->reason[0] = upgrade->hint[0] = '\0';
+    memcpy(upgrade->from, keeper->binary.version, sizeof upgrade->from);
+    upgrade->request = wanted->header.request;
+    upgrade->control_life = control_life;
+    upgrade->phase = KEEPER_UPGRADE_TRYING;
+    upgrade_enter(keeper, UPGRADE_TRIAL);
+    code = binary_secure(keeper, err);
+    if (code == 0)
+        code = candidate_open(keeper, wanted, path, &upgrade->candidate, err);
+    if (code == 0)
+        code = trial_start(keeper, err);
+    if (code < 0)
+        upgrade_refuse(keeper, err); /* replies, too */
+    return 0;
+}
+
+/* ---- the roles */
+
+static bool is_current(const struct role *role)
+{
+    return role->binary == role->keeper->binary.id && !role->is_retiring &&
+           role->state != ROLE_ENDED;
+}
+
+static unsigned edges_current(const struct keeper *keeper)
+{
+    unsigned count = 0;
+
+    for (size_t i = 0; i < keeper->role_count; i++)
+        count += keeper->roles[i].entry->role == KEEPER_ROLE_EDGE && is_current(&keeper->roles[i]);
+    return count;
+}
+
+/* One that is retiring or ended is not waited for; of the edges the old ones neither. */
+static const struct role *find_unready(const struct keeper *keeper, enum keeper_role kind)
+{
+    for (size_t i = 0; i < keeper->role_count; i++) {
+        const struct role *role = &keeper->roles[i];
+        bool is_edge = role->entry->role == KEEPER_ROLE_EDGE;
+
+        if ((kind != KEEPER_ROLE_COUNT && role->entry->role != kind) ||
+            (is_edge && !is_current(role)))
+            continue;
+        if (!is_current(role) || role->state != ROLE_SERVING)
+            return role;
+    }
+    return NULL;
+}
+
+static void upgrade_fail(struct keeper *keeper, const struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    if (upgrade->phase == KEEPER_UPGRADE_RETURNING || !keeper->before.id) {
+        /* The binary that ran before is in trouble as well: its roles are started again and again,
+         * as always. */
+        log_failure(err, "upgrade %u: the old binary is not healthy either", upgrade->id);
+        upgrade_end(keeper, KEEPER_UPGRADE_RETURNED);
+        return;
+    }
+    log_failure(err, "upgrade %u failed, returning to %s", upgrade->id, keeper->before.version);
+    upgrade_note_failure(upgrade, err);
+    upgrade->phase = KEEPER_UPGRADE_RETURNING;
+    upgrade_enter(keeper, UPGRADE_REST);
+}
+
+static void edges_retire_all_but_current(struct keeper *keeper)
+{
+    unsigned surplus = edges_current(keeper);
+
+    surplus -= MIN(surplus, keeper->options->edge_count);
+    for (size_t i = keeper->role_count; i-- > 0;) {
+        struct role *role = &keeper->roles[i];
+
+        if (role->entry->role != KEEPER_ROLE_EDGE || role->is_retiring ||
+            role->state == ROLE_ENDED || (is_current(role) && surplus == 0))
+            continue;
+        surplus -= is_current(role);
+        edge_retire(role, keeper->upgrade.drain_ms);
+    }
+}
+
+static void upgrade_finish(struct keeper *keeper)
+{
+    bool is_return = keeper->upgrade.phase == KEEPER_UPGRADE_RETURNING;
+
+    edges_retire_all_but_current(keeper);
+    binary_close(&keeper->spare);
+    log_info("upgrade %u: %s %s", keeper->upgrade.id,
+             is_return ? "all is again on" : "all is healthy on", keeper->binary.version);
+    systemd_send(keeper, "STATUS=serving on %s, version %s",
+                 listener_first(keeper, KEEPER_LISTENER_HTTP)->address, keeper->binary.version);
+    upgrade_end(keeper, is_return ? KEEPER_UPGRADE_RETURNED : KEEPER_UPGRADE_DONE);
+}
+
+static unsigned deaths_of_current(const struct keeper *keeper)
+{
+    unsigned deaths = 0;
+
+    for (size_t i = 0; i < keeper->role_count; i++)
+        deaths += is_current(&keeper->roles[i]) ? keeper->roles[i].deaths : 0;
+    return deaths;
+}
+
+/* Quiet for WATCH_US: nobody died, and all serve. */
+static void watch_due(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    const struct role *role = find_unready(keeper, KEEPER_ROLE_COUNT);
+    unsigned deaths = deaths_of_current(keeper);
+    struct error err = {0};
+
+    if (!role && deaths == upgrade->deaths_seen) {
+        upgrade_finish(keeper);
+        return;
+    }
+    upgrade->deaths_seen = deaths;
+    if (loop_now_us(keeper->loop) - upgrade->watch_started_us < STAGE_US) {
+        loop_timer_start_in(keeper->loop, &upgrade->timer, WATCH_US);
+        return;
+    }
+    error_set(&err, ERR_FAILED, "%s is not ready 30 s after all roles were replaced",
+              role ? role->title + strlen(KEEPER_TITLE_PREFIX) : "a role");
+    upgrade_fail(keeper, &err);
+}
+
+static void timer_due(struct loop_timer *timer)
+{
+    struct keeper *keeper = container_of(timer, struct keeper, upgrade.timer);
+    struct upgrade *upgrade = &keeper->upgrade;
+    const struct role *role;
+    struct error err = {0};
+
+    switch (upgrade->stage) {
+    case UPGRADE_TRIAL:
+        trial_kill(upgrade);
+        error_set(&err, ERR_TIMEOUT, "the program did not say within %u s that it can take over",
+                  TRIAL_US / 1000000u);
+        error_hint(&err, "is it a slipway for this machine?");
+        upgrade_refuse(keeper, &err);
+        break;
+    case UPGRADE_REST:
+        rest_overdue(keeper);
+        break;
+    case UPGRADE_WATCH:
+        watch_due(keeper);
+        break;
+    default:
+        role = find_unready(keeper, role_of(upgrade->stage));
+        error_set(&err, ERR_FAILED, "%s of version %s was not ready within %u s",
+                  role ? role->title + strlen(KEEPER_TITLE_PREFIX) : "a role",
+                  keeper->binary.version, STAGE_US / 1000000u);
+        error_hint(&err, "the platform's own log says more");
+        upgrade_fail(keeper, &err);
+        break;
+    }
+}
+
+static void edges_add_missing(struct keeper *keeper)
+{
+    struct error err = {0};
+
+    for (unsigned count = edges_current(keeper); count < keeper->options->edge_count; count++) {
+        if (edge_add(keeper, &err) < 0) {
+            log_failure(&err, "unable to add an edge");
+            break; /* the stage's deadline decides */
+        }
+    }
+}
+
+static void upgrade_enter(struct keeper *keeper, enum upgrade_stage stage)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    struct role *role = role_find(keeper, role_of(stage), 0);
+    uint64_t within_us = STAGE_US;
+
+    upgrade_set_stage(keeper, stage);
+    upgrade->timer.on_timer = timer_due;
+    upgrade->look.on_timer = look_due;
+    upgrade_tell(keeper);
+    if (stage == UPGRADE_TRIAL)
+        within_us = TRIAL_US;
+    if (stage == UPGRADE_REST) {
+        within_us = REST_US;
+        loop_timer_start_in(keeper->loop, &upgrade->look, 0);
+    }
+    if (stage == UPGRADE_WATCH) {
+        within_us = WATCH_US;
+        upgrade->watch_started_us = loop_now_us(keeper->loop);
+        upgrade->deaths_seen = deaths_of_current(keeper);
+    }
+    loop_timer_start_in(keeper->loop, &upgrade->timer, within_us);
+    if (stage == UPGRADE_EDGES)
+        edges_add_missing(keeper);
+    else if (role && !is_current(role))
+        role_replace(role, REPLACE_MS);
+}
+
+static void upgrade_advance(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    while (upgrade->stage >= UPGRADE_SIGNER && upgrade->stage < UPGRADE_WATCH) {
+        if (find_unready(keeper, role_of(upgrade->stage)) ||
+            (upgrade->stage == UPGRADE_EDGES &&
+             edges_current(keeper) < keeper->options->edge_count))
+            return;
+        upgrade_enter(keeper, upgrade->stage + 1);
+    }
+}
+
+void upgrade_resumed(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    if (upgrade->phase != KEEPER_UPGRADE_REPLACING && upgrade->phase != KEEPER_UPGRADE_RETURNING)
+        return;
+    for (size_t i = 0; i < keeper->role_count; i++)
+        keeper->roles[i].deaths = 0;
+    /* Those of a binary that failed take no new connections from now on. */
+    if (upgrade->phase == KEEPER_UPGRADE_RETURNING)
+        edges_retire_all_but_current(keeper);
+    upgrade_enter(keeper, UPGRADE_SIGNER);
+    upgrade_advance(keeper);
+}
+
+void upgrade_role_ready(struct role *role)
+{
+    upgrade_advance(role->keeper);
+}
+
+void upgrade_role_died(struct role *role, int wait_status)
+{
+    struct keeper *keeper = role->keeper;
+    struct error err = {0};
+    const char *title = role->title + strlen(KEEPER_TITLE_PREFIX);
+
+    if (keeper->upgrade.stage < UPGRADE_SIGNER || !is_current(role) || role->deaths < DEATHS_MAX ||
+        keeper->upgrade.phase != KEEPER_UPGRADE_REPLACING)
+        return;
+    if (WIFSIGNALED(wait_status))
+        error_set(&err, ERR_FAILED, "%s of version %s died twice, of signal %d", title,
+                  keeper->binary.version, WTERMSIG(wait_status));
+    else
+        error_set(&err, ERR_FAILED, "%s of version %s ended twice, with status %d", title,
+                  keeper->binary.version, WEXITSTATUS(wait_status));
+    error_hint(&err, "the platform's own log says more");
+    upgrade_fail(keeper, &err);
+}
+
+void upgrade_stop(struct keeper *keeper)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    if (upgrade->stage == UPGRADE_IDLE)
+        return;
+    trial_kill(upgrade);
+    loop_timer_stop(&upgrade->timer);
+    loop_timer_stop(&upgrade->look);
+    binary_close(&upgrade->candidate);
+    upgrade->stage = UPGRADE_IDLE;
+}
