@@ -1,6 +1,14 @@
 """The world around an edge under test: the harness that plays keeper and control, scripted upstreams, raw clients.
 
 Loopback only, free ports, every wait bounded; everything that is started here is ended here.
+
+TLS: Edge(..., tls=True) adds a TLS listener (edge.tls_port), whose certificates come from an authority
+that the harness makes (edge.ca, a file) and whose keys the real signer role holds. Any name gets one
+certificate unless hosts=["a.test,redirect", ...] says otherwise; the options of a host stand at the top of
+test/support/edge_harness.c. edge.connect_tls("x.test") is a Wire over TLS with that server name,
+edge.client_certificate() what a client may show. With EDGE_TEST_TLS=1 in the environment every Edge has
+tls=True and edge.connect() speaks TLS: the whole of test_edge.py, or of a suite that is built on this file,
+over TLS. Without this file: edge_harness --listen A:P --listen-tls A:P --tls-directory DIR --upstream A:P.
 """
 import os
 import queue
@@ -8,6 +16,7 @@ import re
 import select
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import threading
@@ -15,6 +24,7 @@ import time
 
 HARNESS = None  # path of the edge_harness binary, set by the runner
 WAIT_S = float(os.environ.get("EDGE_TEST_WAIT_S", "10"))
+OVER_TLS = os.environ.get("EDGE_TEST_TLS") == "1"
 
 
 def free_port():
@@ -43,6 +53,10 @@ class Wire:
             data = self.socket.recv(65536)
         except ConnectionResetError:
             raise Closed("reset")
+        except ssl.SSLEOFError:
+            raise Closed("cut")  # an end of file without close_notify
+        except ssl.SSLZeroReturnError:
+            raise Closed("end")
         if not data:
             raise Closed("end")
         self.buffer += data
@@ -60,7 +74,7 @@ class Wire:
         return data
 
     def read_end(self):
-        """Everything up to the end; 'end' or 'reset'."""
+        """Everything up to the end; 'end', 'reset' or (TLS) 'cut'."""
         try:
             while True:
                 self.fill()
@@ -69,13 +83,19 @@ class Wire:
             return data, str(closed)
 
     def is_closed(self, within=WAIT_S):
-        readable, _, _ = select.select([self.socket], [], [], within)
-        if not readable:
-            return False
+        deadline = time.monotonic() + within
+        before = len(self.buffer)
         try:
-            self.fill()
+            while len(self.buffer) == before:
+                left = deadline - time.monotonic()
+                self.socket.settimeout(max(left, 0.001))
+                self.fill()
         except Closed:
             return True
+        except TimeoutError:
+            return False
+        finally:
+            self.socket.settimeout(WAIT_S)
         return False
 
     def read_chunks(self):
@@ -217,12 +237,19 @@ def answering_once(text):
 
 
 class Edge:
-    def __init__(self, *upstreams, options=(), settings=None, site=None, edges=1, snapshot=True, access=None):
+    def __init__(self, *upstreams, options=(), settings=None, site=None, edges=1, snapshot=True, access=None,
+                 tls=OVER_TLS, hosts=()):
         self.directory = tempfile.mkdtemp(prefix="slipway-edge-")
         self.port = free_port()
         self.access_path = access or os.path.join(self.directory, "access")
         arguments = [HARNESS, "--listen", "127.0.0.1:%d" % self.port, "--edges", str(edges),
                      "--access", self.access_path]
+        if tls:
+            self.tls_port = free_port()
+            self.ca = os.path.join(self.directory, "ca.pem")
+            arguments += ["--listen-tls", "127.0.0.1:%d" % self.tls_port, "--tls-directory", self.directory]
+        for host in hosts:
+            arguments += ["--host", host]
         for upstream in upstreams:
             arguments += ["--upstream", upstream if isinstance(upstream, str) else upstream.address]
         for name, value in (settings or {}).items():
@@ -288,13 +315,44 @@ class Edge:
         return self.expect(r"counters edge 1 (.*)").group(1)
 
     def connect(self, receive_buffer=None):
+        return self.connect_tls(receive_buffer=receive_buffer) if OVER_TLS else self.connect_plain(receive_buffer)
+
+    def tls_context(self, protocols=("http/1.1",), certificate=None, version=None):
+        context = ssl.create_default_context(cafile=self.ca)
+        context.check_hostname = False
+        if protocols:
+            context.set_alpn_protocols(list(protocols))
+        if certificate:
+            context.load_cert_chain(*certificate)
+        if version:
+            context.minimum_version = context.maximum_version = version
+        return context
+
+    def client_certificate(self):
+        return os.path.join(self.directory, "client.pem"), os.path.join(self.directory, "client.key")
+
+    def connect_tls(self, name="x.test", context=None, receive_buffer=None, session=None, before=b""):
+        """A connection over TLS; `before` goes out in the clear first (a PROXY header)."""
+        plain = self.open_socket(self.tls_port, receive_buffer)
+        if before:
+            plain.sendall(before)
+        connection = (context or self.tls_context()).wrap_socket(
+            plain, server_hostname=name, session=session, suppress_ragged_eofs=False)
+        wire = Wire(connection)
+        self.clients.append(wire)
+        return wire
+
+    def open_socket(self, port, receive_buffer=None):
         connection = socket.socket()
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(WAIT_S)
-        connection.connect(("127.0.0.1", self.port))
+        connection.connect(("127.0.0.1", port))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire = Wire(connection)
+        return connection
+
+    def connect_plain(self, receive_buffer=None):
+        wire = Wire(self.open_socket(self.port, receive_buffer))
         self.clients.append(wire)
         return wire
 

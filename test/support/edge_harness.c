@@ -1,18 +1,31 @@
 /* edge_harness.c - plays keeper and control for edges, so that tests and benchmarks can run the
- * real edge role alone.
+ * real edge role alone; beside it runs the real signer role when TLS is asked for.
  *
- *   edge_harness --listen ADDR:PORT [--upstream ADDR:PORT …] [--static DIR] [--edges N] [--access
- * FILE]
- *                [--set NAME=VALUE …] [--no-snapshot] [--log-level LEVEL]
+ *   edge_harness --listen ADDR:PORT [--listen-tls ADDR:PORT] [--upstream ADDR:PORT …]
+ *                [--static DIR] [--edges N] [--access FILE] [--set NAME=VALUE …] [--no-snapshot]
+ *                [--log-level LEVEL]
+ *     TLS:       [--host NAME[,OPTION…] …] [--hosts COUNT] [--tls-directory DIR]
+ *                [--challenge TOKEN=VALUE]
+ *     networks:  [--trusted NETWORK …] [--proxy NETWORK …]
+ *     upstreams: [--upstream-tls NAME] [--upstream-ca FILE]
  *
  * Routes: any host, "/" → the upstreams (or the site when there are none), "/strip" → the upstreams
- * without that prefix,
- * "/static" → the site without that prefix, host static.test → the site.
- * Settings: the fields of snapshot_settings and snapshot_route that end in _ms, _bytes, _count, and
- * `retries`. Commands on stdin: add ADDR:PORT | drain N | activate N | remove N | publish | garbage
- * | counters | kill EDGE | quit [GRACE_MS] (N: number of the endpoint, from 1). Reports on stdout:
- * ready, ack, drained, reject, exited; one line each.
+ * without that prefix, "/static" → the site without that prefix, host static.test → the site; each
+ * --host NAME, "/" → the upstreams.
+ * Settings: the fields of snapshot_settings and snapshot_route that are numbers.
+ * TLS: without --host any name gets one certificate (localhost, 127.0.0.1, *.test). Options of a
+ * host: chain=FILE and key=FILE (else a certificate is made), redirect, tls13, http1, secure-only,
+ * plain-only, on-demand, hidden (no certificate until `show`), client, required (certificates of
+ * clients), hsts=VALUE. DIR gets ca.pem, and client.pem and client.key to show as a client.
+ * --trusted: networks whose X-Forwarded-* count; --proxy: those that begin with a PROXY header.
+ * --upstream-tls: the name to verify, "" to verify nothing; by DIR's ca.pem or --upstream-ca.
+ *
+ * Commands on stdin: add ADDR:PORT | drain N | activate N | remove N (N: number of the endpoint,
+ * from 1) | publish | garbage | counters | kill EDGE | quit [GRACE_MS] | show HOST | renew HOST |
+ * refuse HOST | signer stop | signer start | control restart. Reports on stdout: ready, ack,
+ * drained, reject, wanted, exited; one line each.
  */
+#include "edge_harness.h"
 #include "base/counters.h"
 #include "base/keeper_protocol.h"
 #include "base/log.h"
@@ -58,7 +71,10 @@ struct harness {
     unsigned endpoint_count;
     const char *site, *listen, *access;
     bool has_no_snapshot, is_quitting;
-    int listener;
+    int listener, tls_listener; /* -1: none */
+    const char *listen_tls;
+    uint32_t http_port, https_port;
+    struct harness_tls tls;
     uint64_t version;
     enum log_level level;
     struct snapshot_settings settings;
@@ -69,11 +85,13 @@ struct harness {
     size_t line_len;
 };
 
-static void die(const char *what, const struct error *err)
+void harness_die(const char *what, const struct error *err)
 {
     fprintf(stderr, "edge_harness: %s: %s\n", what, err ? err->text : "");
     exit(2);
 }
+
+#define die harness_die
 
 static void report(const char *format, ...) PRINTF_LIKE(1, 2);
 static void report(const char *format, ...)
@@ -91,7 +109,7 @@ static void report(const char *format, ...)
 
 static void add_routes(struct harness *harness, struct snapshot_builder *builder)
 {
-    struct snapshot_route stripped = harness->route;
+    struct snapshot_route route = harness->route, stripped;
     struct snapshot_service_spec spec = {.kind = SNAPSHOT_PROXY,
                                          .app = "harness",
                                          .name = "api",
@@ -101,6 +119,8 @@ static void add_routes(struct harness *harness, struct snapshot_builder *builder
                                          .release = 1};
     uint32_t service;
 
+    harness_tls_route(&harness->tls, builder, &route);
+    stripped = route;
     stripped.is_prefix_stripped = 1;
     if (harness->endpoint_count || !harness->site) {
         service = snapshot_builder_service(builder, &spec);
@@ -116,8 +136,9 @@ static void add_routes(struct harness *harness, struct snapshot_builder *builder
                                       endpoint->address.in.sin_addr.s_addr,
                                       address_port(&endpoint->address), name, label);
         }
-        snapshot_builder_route(builder, "", "/", service, &harness->route);
+        snapshot_builder_route(builder, "", "/", service, &route);
         snapshot_builder_route(builder, "", "/strip", service, &stripped);
+        harness_tls_build(&harness->tls, builder, service, &route);
     }
     if (harness->site) {
         spec.kind = SNAPSHOT_STATIC;
@@ -126,10 +147,12 @@ static void add_routes(struct harness *harness, struct snapshot_builder *builder
                      "1\x1f\x1frun";
         spec.root = harness->site;
         service = snapshot_builder_service(builder, &spec);
-        if (!harness->endpoint_count)
-            snapshot_builder_route(builder, "", "/", service, &harness->route);
+        if (!harness->endpoint_count) {
+            snapshot_builder_route(builder, "", "/", service, &route);
+            harness_tls_build(&harness->tls, builder, service, &route);
+        }
         snapshot_builder_route(builder, "", "/static", service, &stripped);
-        snapshot_builder_route(builder, "static.test", "/", service, &harness->route);
+        snapshot_builder_route(builder, "static.test", "/", service, &route);
     }
 }
 
@@ -140,7 +163,7 @@ static int build_snapshot(struct harness *harness)
     struct error err;
     int fd;
 
-    snapshot_builder_settings(builder, &harness->settings);
+    harness_tls_settings(&harness->tls, builder, &harness->settings);
     add_routes(harness, builder);
     if (snapshot_builder_finish(builder, ++harness->version, &block, &err) != 0)
         die("snapshot", &err);
@@ -202,6 +225,10 @@ static void on_control_message(struct channel *channel, const void *message, siz
                (unsigned long long)drained->version, (unsigned long long)drained->instance,
                drained->is_tunnels);
         break;
+    case PEER_CERTIFICATE_WANTED:
+        report("wanted edge %u %s", edge->index,
+               (const char *)message + sizeof(struct peer_certificate));
+        break;
     case PEER_REJECT:
         report("reject edge %u %s", edge->index, (const char *)message + sizeof(uint32_t));
         break;
@@ -245,6 +272,8 @@ static void tell_hello(struct edge_process *edge)
                            .role = KEEPER_ROLE_EDGE,
                            .role_index = edge->index,
                            .edge_count = edge->harness->edge_count,
+                           .http_port = edge->harness->http_port,
+                           .https_port = edge->harness->https_port,
                            .log_level = edge->harness->level},
                  .directory = "/"};
 
@@ -261,49 +290,66 @@ static void tell_held(struct edge_process *edge, int fd)
     tell(edge, &message, sizeof(message), fd);
 }
 
-static void child_run(int channel_fd)
+static void give_control(struct edge_process *edge)
 {
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (dup2(channel_fd, KEEPER_CHANNEL_FD) < 0)
-        _exit(3);
-    if (fd_set_cloexec(KEEPER_CHANNEL_FD, true) != 0)
-        _exit(3);
-    for (int fd = KEEPER_CHANNEL_FD + 1; fd < 256; fd++)
-        (void)close(fd);
-    sigset_t none;
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
-    exit(edge_main()); /* not _exit: the leak checker looks at exit */
+    struct error err = {0};
+    int control[2];
+
+    if (channel_pair(control, &err) != 0)
+        die("channels", &err);
+    edge->control =
+        (struct channel){.on_message = on_control_message, .on_closed = on_channel_closed};
+    if (channel_start(&edge->control, edge->harness->loop, control[0], &err) != 0)
+        die("channels", &err);
+    tell(edge, &(struct keeper_peer){.header = {.type = KEEPER_PEER}, .role = KEEPER_ROLE_CONTROL},
+         sizeof(struct keeper_peer), control[1]);
+    close(control[1]);
+}
+
+static void give_signer(struct edge_process *edge)
+{
+    int fd;
+
+    if (!edge->harness->tls.has_channel)
+        return;
+    fd = harness_signer_link(&edge->harness->tls, edge->index);
+    tell(edge, &(struct keeper_peer){.header = {.type = KEEPER_PEER}, .role = KEEPER_ROLE_SIGNER},
+         sizeof(struct keeper_peer), fd);
+    close(fd);
+}
+
+static void give_listener(struct edge_process *edge, enum keeper_listener_kind kind, int fd)
+{
+    struct keeper_listener message = {.header = {.type = KEEPER_LISTENER}, .kind = kind};
+
+    if (fd >= 0)
+        tell(edge, &message, sizeof(message), fd);
 }
 
 static void edge_spawn(struct edge_process *edge)
 {
     struct harness *harness = edge->harness;
-    int keeper[2], control[2];
+    int keeper[2];
     struct error err;
 
-    if (channel_pair(keeper, &err) != 0 || channel_pair(control, &err) != 0)
+    if (channel_pair(keeper, &err) != 0)
         die("channels", &err);
     fflush(stdout);
     edge->pid = fork();
     if (edge->pid < 0)
         die("fork", NULL);
     if (edge->pid == 0)
-        child_run(keeper[1]);
+        harness_role_run(keeper[1], edge_main);
     close(keeper[1]);
     edge->keeper =
         (struct channel){.on_message = on_keeper_message, .on_closed = on_channel_closed};
-    edge->control =
-        (struct channel){.on_message = on_control_message, .on_closed = on_channel_closed};
-    if (channel_start(&edge->keeper, harness->loop, keeper[0], &err) != 0 ||
-        channel_start(&edge->control, harness->loop, control[0], &err) != 0)
+    if (channel_start(&edge->keeper, harness->loop, keeper[0], &err) != 0)
         die("channels", &err);
     tell_hello(edge);
-    tell(edge, &(struct keeper_peer){.header = {.type = KEEPER_PEER}, .role = KEEPER_ROLE_CONTROL},
-         sizeof(struct keeper_peer), control[1]);
-    close(control[1]);
-    tell(edge, &(struct keeper_listener){.header = {.type = KEEPER_LISTENER}},
-         sizeof(struct keeper_listener), harness->listener);
+    give_control(edge);
+    give_signer(edge);
+    give_listener(edge, KEEPER_LISTENER_HTTP, harness->listener);
+    give_listener(edge, KEEPER_LISTENER_HTTPS, harness->tls_listener);
     tell(edge, &(struct keeper_counters){.header = {.type = KEEPER_COUNTERS}},
          sizeof(struct keeper_counters), edge->counters_fd);
     tell(edge, &(struct keeper_access){.header = {.type = KEEPER_ACCESS}},
@@ -348,7 +394,13 @@ static void on_child(struct loop_signal *handle)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid == harness->tls.pid) {
+            report("exited signer status %d signal %d",
+                   WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+                   WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+            harness->tls.pid = 0;
+        }
         for (unsigned i = 0; i < harness->edge_count; i++) {
             struct edge_process *edge = &harness->edges[i];
 
@@ -363,9 +415,12 @@ static void on_child(struct loop_signal *handle)
             if (!harness->is_quitting)
                 edge_spawn(edge);
         }
+    }
     for (unsigned i = 0; i < harness->edge_count; i++)
         alive += harness->edges[i].pid != 0;
-    if (harness->is_quitting && alive == 0)
+    if (harness->is_quitting && alive == 0 && harness->tls.pid)
+        harness_signer_quit(&harness->tls);
+    else if (harness->is_quitting && alive == 0)
         loop_stop(harness->loop);
 }
 
@@ -413,6 +468,10 @@ static void print_counters(const struct harness *harness)
                i + 1, counters->connections, (unsigned long long)counters->requests,
                (unsigned long long)counters->errors_4xx, (unsigned long long)counters->errors_5xx,
                (unsigned long long)counters->access_dropped);
+        report("tls edge %u handshakes %llu resumed %llu failures %llu shed %llu", i + 1,
+               (unsigned long long)counters->tls.handshakes,
+               (unsigned long long)counters->tls.resumed,
+               (unsigned long long)counters->tls.failures, (unsigned long long)counters->tls.shed);
         for (unsigned slot = 0; slot < harness->endpoint_count; slot++) {
             const struct counters_endpoint *endpoint = &counters->endpoints[slot];
 
@@ -426,12 +485,38 @@ static void print_counters(const struct harness *harness)
     report("counters end");
 }
 
+static void signer_command(struct harness *harness, const char *argument)
+{
+    if (strcmp(argument, "stop") == 0) {
+        harness_signer_stop(&harness->tls);
+        return;
+    }
+    harness_signer_start(&harness->tls);
+    for (unsigned i = 0; i < harness->edge_count; i++)
+        give_signer(&harness->edges[i]);
+}
+
+static void refuse_host(struct harness *harness, const char *host)
+{
+    struct {
+        struct peer_certificate head;
+        char host[256];
+    } message = {.head = {.type = PEER_CERTIFICATE_REFUSED}};
+
+    snprintf(message.host, sizeof(message.host), "%s", host);
+    for (unsigned i = 0; i < harness->edge_count; i++)
+        if (channel_post(&harness->edges[i].control, &message,
+                         sizeof(message.head) + strlen(message.host) + 1, NULL, 0) != 0)
+            die("refuse", NULL);
+}
+
 static void run_command(struct harness *harness, struct slice line)
 {
     struct slice rest = slice_trim(line);
     struct slice word = slice_cut(&rest, ' ');
     char argument[128] = "";
     uint64_t number = 0;
+    bool is_changed;
 
     snprintf(argument, sizeof(argument), SLICE_FORMAT, SLICE_ARG(slice_trim(rest)));
     (void)!slice_to_u64(slice_from(argument), &number);
@@ -449,6 +534,18 @@ static void run_command(struct harness *harness, struct slice line)
         publish(harness);
     } else if (slice_eq(word, SLICE("garbage"))) {
         publish_garbage(harness);
+    } else if (slice_eq(word, SLICE("signer"))) {
+        signer_command(harness, argument);
+    } else if (slice_eq(word, SLICE("refuse"))) {
+        refuse_host(harness, argument);
+    } else if (slice_eq(word, SLICE("control"))) {
+        for (unsigned i = 0; i < harness->edge_count; i++) {
+            channel_stop(&harness->edges[i].control);
+            give_control(&harness->edges[i]);
+        }
+    } else if (harness_tls_command(&harness->tls, word, argument, &is_changed)) {
+        if (is_changed)
+            publish(harness);
     } else if (slice_eq(word, SLICE("counters"))) {
         print_counters(harness);
     } else if (slice_eq(word, SLICE("kill"))) {
@@ -510,11 +607,15 @@ static void set_option(struct harness *harness, const char *text)
         SETTING(header_limit_count),
         SETTING(connection_limit),
         SETTING(connection_limit_per_client),
+        SETTING(handshake_timeout_ms),
+        SETTING(http2_streams),
         ROUTING(retries),
         ROUTING(connect_timeout_ms),
         ROUTING(first_byte_timeout_ms),
         ROUTING(idle_timeout_ms),
         ROUTING(tunnel_idle_timeout_ms),
+        ROUTING(upstream_protocol),
+        ROUTING(upstream_proxy_version),
     };
     struct slice rest = slice_from(text);
     struct slice name = slice_cut(&rest, '=');
@@ -549,6 +650,8 @@ static void parse_arguments(struct harness *harness, int argc, char **argv)
         i++;
         if (slice_eq(name, SLICE("--listen")))
             harness->listen = value;
+        else if (slice_eq(name, SLICE("--listen-tls")))
+            harness->listen_tls = value;
         else if (slice_eq(name, SLICE("--upstream")))
             add_endpoint(harness, value);
         else if (slice_eq(name, SLICE("--static")))
@@ -562,7 +665,7 @@ static void parse_arguments(struct harness *harness, int argc, char **argv)
         else if (slice_eq(name, SLICE("--log-level"))) {
             if (log_level_from_name(value, &harness->level) != 0)
                 die(value, NULL);
-        } else
+        } else if (!harness_tls_argument(&harness->tls, name, value))
             die(argv[i - 1], NULL);
     }
     if (!harness->listen || harness->edge_count < 1 || harness->edge_count > EDGES_MAX)
@@ -571,7 +674,7 @@ static void parse_arguments(struct harness *harness, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    static struct harness harness = {.edge_count = 1, .level = LOG_INFO};
+    static struct harness harness = {.edge_count = 1, .level = LOG_INFO, .tls_listener = -1};
     struct address address;
     struct error err = {0};
 
@@ -580,6 +683,16 @@ int main(int argc, char **argv)
     if (loop_new(&harness.loop, &err) != 0 || address_parse(harness.listen, &address, &err) != 0 ||
         socket_listen(&address, 4096, &harness.listener, &err) != 0)
         die("start", &err);
+    harness.http_port = address_port(&address);
+    if (harness.listen_tls) {
+        if (address_parse(harness.listen_tls, &address, &err) != 0 ||
+            socket_listen(&address, 4096, &harness.tls_listener, &err) != 0)
+            die("start", &err);
+        harness.https_port = address_port(&address);
+        harness.tls.is_wanted = true;
+    }
+    harness.tls.loop = harness.loop;
+    harness_tls_prepare(&harness.tls);
     harness.child.on_signal = on_child;
     harness.interrupt.on_signal = on_interrupt;
     harness.terminate.on_signal = on_terminate;
@@ -587,6 +700,8 @@ int main(int argc, char **argv)
         loop_signal_start(harness.loop, &harness.interrupt, SIGINT, &err) != 0 ||
         loop_signal_start(harness.loop, &harness.terminate, SIGTERM, &err) != 0)
         die("signals", &err);
+    if (harness.tls.host_count)
+        harness_signer_start(&harness.tls);
     for (unsigned i = 0; i < harness.edge_count; i++) {
         edge_prepare(&harness, i);
         edge_spawn(&harness.edges[i]);
