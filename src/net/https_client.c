@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <strings.h>
 #include <unistd.h>
 
@@ -405,6 +406,8 @@ struct https_client *https_client_new(struct loop *loop)
     struct https_client *client = calloc(1, sizeof(*client));
     if (!client)
         abort();
+    /* OpenSSL writes with write(2), and a server may be gone by then. */
+    (void)signal(SIGPIPE, SIG_IGN);
     client->loop = loop;
     client->timer.on_timer = on_timer;
     client->idle.on_timer = on_idle;
@@ -512,7 +515,8 @@ static int exchange_set_security(CURL *easy, const struct https_request *request
     if (request->is_direct) {
         EXCHANGE_SET(CURLOPT_PROXY, "");
         EXCHANGE_SET(CURLOPT_FRESH_CONNECT, 1L);
-        EXCHANGE_SET(CURLOPT_FORBID_REUSE, 1L);
+        /* A mere connection is still to be asked for, then it would be closed already. */
+        EXCHANGE_SET(CURLOPT_FORBID_REUSE, request->is_connect_only ? 0L : 1L);
     }
     return 0;
 }

@@ -63,6 +63,7 @@ struct https_handler {
     void (*on_done)(struct https_handler *handler, const struct https_response *response);
 };
 
+/* The process ignores SIGPIPE from here on. */
 struct https_client *https_client_new(struct loop *loop);
 /* Cancels what runs; NULL allowed. */
 void https_client_free(struct https_client *client);

@@ -609,6 +609,7 @@ static void set_option(struct harness *harness, const char *text)
         SETTING(connection_limit_per_client),
         SETTING(handshake_timeout_ms),
         SETTING(http2_streams),
+        SETTING(accepts_h2c),
         ROUTING(retries),
         ROUTING(connect_timeout_ms),
         ROUTING(first_byte_timeout_ms),
