@@ -11,7 +11,7 @@
 #include <openssl/x509.h>
 
 #define SUBJECT_MAX        2048
-#define POST_HANDSHAKE_MAX 64 /* messages without a byte of data between them: key updates */
+#define POST_HANDSHAKE_MAX 200 /* steps without a byte of data between them: key updates */
 
 struct tls *tls_current;
 
@@ -41,12 +41,13 @@ static enum tls_result fail(struct tls *tls, const char *text)
 
 /* ---- birth and death */
 
-/* After the handshake OpenSSL speaks of key updates and refused renegotiations here. */
+/* After the handshake each message of one, such as a key update, is some steps of OpenSSL's state
+ * machine. */
 static void on_info(const SSL *ssl, int where, int value)
 {
     (void)ssl;
     (void)value;
-    if ((where & SSL_CB_HANDSHAKE_START) && tls_current && tls_current->state >= TLS_STATE_OPEN &&
+    if ((where & SSL_CB_LOOP) && tls_current && tls_current->state >= TLS_STATE_OPEN &&
         tls_current->post_handshake < UINT16_MAX)
         tls_current->post_handshake++;
 }
@@ -108,9 +109,8 @@ int tls_connect(struct tls_client *client, int fd, const char *server_name, stru
 
 void tls_abort(struct tls *tls)
 {
-    if (tls->state == TLS_STATE_SIGNATURE)
-        tls_sign_answer(tls, (struct slice){0});
     if (tls->state == TLS_STATE_SIGNATURE) {
+        tls_sign_answer(tls, (struct slice){0});
         enter(tls);
         (void)SSL_do_handshake(tls->ssl); /* to the end of its job */
         leave(tls);
@@ -151,6 +151,7 @@ void tls_sign_answer(struct tls *tls, struct slice signature)
     free(tls->signature);
     tls->signature = NULL;
     tls->signature_len = 0;
+    tls->is_answered = true;
     if (signature.len == 0 || signature.len > PEER_SIGNATURE_MAX)
         return;
     tls->signature = malloc(signature.len);
@@ -277,6 +278,8 @@ enum tls_result tls_handshake(struct tls *tls)
 
     if (tls->state >= TLS_STATE_OPEN)
         return tls->state == TLS_STATE_FAILED ? TLS_FAILED : TLS_DONE;
+    if (tls->state == TLS_STATE_SIGNATURE && !tls->is_answered)
+        return TLS_WANT_SIGNATURE;
     enter(tls);
     if (tls->state == TLS_STATE_FLUSH) {
         if (tls_stream_flush(tls))

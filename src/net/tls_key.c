@@ -25,6 +25,7 @@ size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t 
     memcpy(tls->request.key_id, tls->server->served[tls->certificate].certificate->key_id,
            PEER_KEY_ID_BYTES);
     tls->state = TLS_STATE_SIGNATURE;
+    tls->is_answered = false;
     (void)ASYNC_pause_job();
     tls = tls_current; /* it is the same one; the compiler may not know */
     tls->state = TLS_STATE_HANDSHAKE;

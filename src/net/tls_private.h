@@ -129,6 +129,7 @@ struct tls {
     bool is_drained; /* the last read(2) took all that there was */
     bool is_starved; /* the last tls_read found no whole record */
     bool is_challenge, is_http2, is_resumed;
+    bool is_answered;        /* the signature that is waited for came, or its refusal */
     bool is_client_unproven; /* a certificate of its chain does not verify */
     bool is_closed;          /* the peer said close_notify */
     uint8_t record_count;
