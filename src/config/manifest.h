@@ -203,6 +203,7 @@ struct manifest_acme {
     const char *email; /* NULL: none */
     const char *directory;
     const char *ca_file; /* NULL: the system's */
+    bool is_checked;     /* selfCheck, true */
     struct manifest_eab eab;
     struct manifest_acme_fallback fallback;
 };

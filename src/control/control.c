@@ -75,6 +75,16 @@ static bool port_is_free(struct platform_port *port, unsigned number)
     return socket_port_is_free(number);
 }
 
+static void port_add_tls(struct platform_port *port, struct snapshot_builder *builder)
+{
+    certificates_add_tls(control_of(port)->certificates, builder);
+}
+
+static struct slice port_read_authority(struct platform_port *port, const char *ca)
+{
+    return certificates_authority(control_of(port)->certificates, ca);
+}
+
 static void port_flush(struct platform_port *port)
 {
     keeper_link_flush(&control_of(port)->link);
@@ -92,6 +102,8 @@ static const struct platform_port port_to_keeper = {
     .log_start = port_log_start,
     .log_stop = port_log_stop,
     .port_is_free = port_is_free,
+    .add_tls = port_add_tls,
+    .read_authority = port_read_authority,
     .flush = port_flush,
 };
 
@@ -208,6 +220,7 @@ void control_on_table_end(struct control *control)
     free((void *)(uintptr_t)platform->settings.notify_socket);
     platform->settings.notify_socket = strdup(control->readiness.address);
     platform_resume(platform);
+    certificates_start(control->certificates);
     platform_flush(platform);
     readiness_listen(&control->readiness);
     loop_timer_start_in(control->loop, &control->housekeeping, LOOP_MS(HOUSEKEEPING_MS));
@@ -237,11 +250,14 @@ int control_new(struct loop *loop, const struct control_settings *settings,
     probes_init(&control->probes, control);
     int code =
         store_open(names_path(path, "%s/store", settings->state_directory), &control->store, err);
+    if (code == 0)
+        code = certificates_new(control, &control->certificates, err);
     if (code != 0)
         fd_close(settings->keeper_fd);
     else
         code = keeper_link_start(&control->link, control, settings->keeper_fd, err);
     if (code != 0) {
+        certificates_free(control->certificates);
         store_close(control->store);
         free(control->state_directory);
         free(control);
@@ -258,6 +274,7 @@ void control_free(struct control *control)
     loop_timer_stop(&control->housekeeping);
     quit_free(control);
     followers_free(control);
+    certificates_free(control->certificates);
     platform_free(control->platform);
     probes_done(&control->probes);
     readiness_done(&control->readiness);

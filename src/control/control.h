@@ -46,6 +46,17 @@ MUST_USE int control_releases(struct control *control, const char *app, struct b
                               struct error *err);
 /* {"trash":[{"id","app","removed_at","bytes","releases"}]} */
 MUST_USE int control_trash(struct control *control, struct buf *ret_json, struct error *err);
+/* {"certificates":[{"name","app","source","state","issuer","names","key","not_before","not_after",
+ * "obtained_at","next_renewal","is_on_demand","is_stapled","warning","last_error","hint","last_error_at"}]},
+ * by name. */
+MUST_USE int control_certificates(struct control *control, struct buf *ret_json, struct error *err);
+/* {"certificate": PEM, "name", "not_after"} of the local authority, which is made when there is
+ * none. */
+MUST_USE int control_trust(struct control *control, struct buf *ret_json, struct error *err);
+/* Try now what waits after a failure, renew now what is valid. {"name","state"}. ERR_NOT_FOUND,
+ * ERR_CONFLICT: not from an ACME authority, ERR_EXISTS: under way. */
+MUST_USE int control_certificate_renew(struct control *control, const char *name,
+                                       struct buf *ret_json, struct error *err);
 /* Whose credentials may use the admin socket: root, control's own uid, members of group "slipway".
  */
 bool control_peer_is_allowed(struct control *control, uint32_t uid, uint32_t gid);

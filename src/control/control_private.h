@@ -5,6 +5,7 @@
 #include "base/keeper_protocol.h"
 #include "base/peer_protocol.h"
 #include "base/version.h"
+#include "control/certificates.h"
 #include "control/control.h"
 #include "control/edges.h"
 #include "control/keeper_link.h"
@@ -50,6 +51,7 @@ struct control {
     struct readiness readiness;
     struct probes probes;
     struct people people;
+    struct certificates *certificates;
     char *state_directory;
     struct control_role_state roles[CONTROL_ROLES_MAX];
     size_t role_count;

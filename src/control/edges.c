@@ -18,8 +18,10 @@ static void tell_who_lives(struct edges *edges)
     for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
         if (is_connected(&edges->all[i]))
             live |= 1ull << i;
-    if (edges->control->platform)
-        platform_edges_changed(edges->control->platform, live);
+    if (!edges->control->platform)
+        return;
+    platform_edges_changed(edges->control->platform, live);
+    certificates_edges_changed(edges->control->certificates);
 }
 
 static void send_snapshot(struct edge *edge)
@@ -44,13 +46,16 @@ static void on_message(struct channel *channel, const void *message, size_t len,
 
     (void)fds;
     (void)fd_count;
-    if (len < sizeof(*ack)) {
+    if (len < (len >= sizeof(ack->type) && ack->type == PEER_CERTIFICATE_WANTED
+                   ? sizeof(struct peer_certificate)
+                   : sizeof(*ack))) {
         log_warning("edge %u sent a message that is too short", edge->index + 1);
         return;
     }
     switch (ack->type) {
     case PEER_ACK:
         platform_edge_acked(platform, edge->index, ack->version);
+        certificates_edges_changed(edge->edges->control->certificates);
         break;
     case PEER_REJECT: {
         const char *text = keeper_next_string(message, len, &cursor);
@@ -63,6 +68,13 @@ static void on_message(struct channel *channel, const void *message, size_t len,
             platform_edge_drained(platform, edge->index, drained->version, drained->instance,
                                   drained->is_tunnels);
         break;
+    case PEER_CERTIFICATE_WANTED: {
+        size_t at = sizeof(struct peer_certificate);
+
+        certificates_wanted(edge->edges->control->certificates,
+                            slice_from(keeper_next_string(message, len, &at)));
+        break;
+    }
     default:
         log_warning("edge %u sent a message of unknown type %u", edge->index + 1, ack->type);
         break;
@@ -140,6 +152,21 @@ void edges_map_counters(struct edges *edges, unsigned role_index, int fd)
     edge->counters = base;
     edge->counters_size = size;
     edges->control->platform->counters[role_index - 1] = base;
+}
+
+void edges_refuse_certificate(struct edges *edges, const char *name)
+{
+    struct {
+        struct peer_certificate fixed;
+        char name[256];
+    } message = {.fixed.type = PEER_CERTIFICATE_REFUSED};
+    size_t len = (size_t)snprintf(message.name, sizeof message.name, "%s", name);
+
+    len = sizeof message.fixed + MIN(len, sizeof message.name - 1) + 1;
+    for (unsigned i = 0; i < KEEPER_EDGES_MAX; i++)
+        if (is_connected(&edges->all[i]) &&
+            channel_post(&edges->all[i].channel, &message, len, NULL, 0) != 0)
+            log_error("unable to tell edge %u of a refused certificate", i + 1);
 }
 
 void edges_publish(struct edges *edges, uint64_t version)

@@ -31,6 +31,8 @@ void edges_done(struct edges *edges);
 /* role_index from 1. Takes *fd over. */
 void edges_connect(struct edges *edges, unsigned role_index, int *fd);
 void edges_map_counters(struct edges *edges, unsigned role_index, int fd);
+/* Who waits for a certificate of this name in a handshake gets none. */
+void edges_refuse_certificate(struct edges *edges, const char *name);
 /* Build this moment's snapshot under `version`, hand it to every edge and to the keeper. */
 void edges_publish(struct edges *edges, uint64_t version);
 

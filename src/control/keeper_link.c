@@ -338,6 +338,8 @@ static void on_held(struct control *control, const char *name, int *fds, size_t 
         control->platform->is_first_life = false;
     else if (strcmp(name, READINESS_HELD_NAME) == 0)
         readiness_take(&control->readiness, &fds[0]);
+    else if (strcmp(name, "keys") == 0)
+        certificates_take_held(control->certificates, &fds[0]);
 }
 
 static void on_peer(struct control *control, const struct keeper_peer *message, int *fds,
@@ -349,6 +351,8 @@ static void on_peer(struct control *control, const struct keeper_peer *message, 
         edges_connect(&control->edges, message->role_index, &fds[0]);
     else if (message->role == KEEPER_ROLE_LOGD)
         logs_connect(&control->logs, &fds[0]);
+    else if (message->role == KEEPER_ROLE_SIGNER)
+        certificates_connect_signer(control->certificates, &fds[0]);
 }
 
 static void on_message(struct channel *channel, const void *message, size_t len, int *fds,

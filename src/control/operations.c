@@ -216,6 +216,8 @@ static int check_deploy(struct control *control, const char *app, const struct j
     if (code == 0)
         code = routes_check(control->platform, app, *ret_manifest, err);
     if (code == 0)
+        code = certificates_check(*ret_manifest, err);
+    if (code == 0)
         code = check_engines(*ret_manifest, err);
     if (code == 0)
         code = check_disk(control, (uint64_t)source_bytes, err);

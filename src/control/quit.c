@@ -147,6 +147,7 @@ void quit_begin(struct control *control, uint32_t grace_ms)
     if (journal_commit(&control->platform->journal, &err) != 0)
         log_failure(&err, "unable to store the last decisions");
     keeper_link_flush(&control->link);
+    certificates_freeze(control->certificates);
     platform_freeze(control->platform);
     enter(control->quit, QUIT_SERVICES);
 }
