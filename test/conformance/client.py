@@ -1,10 +1,9 @@
 """The client's side of a row over HTTP/1.1: send, watch, and ask once more to learn what became of the connection."""
-import select
 import socket
 import time
 
 from case import CLOSE, END, FIN, PROBE, RESET, Answers, OriginSaw, Pause, Until
-from message import read_responses
+from message import is_readable, read_responses
 from origin import reset
 
 PROBE_REQUEST = ("GET %s HTTP/1.1\r\nHost: a.test\r\nX-Probe: yes\r\n\r\n" % PROBE).encode()
@@ -46,8 +45,7 @@ class H1Client:
         """More bytes. False: the end, or none in time."""
         if self.end:
             return False
-        readable, _, _ = select.select([self.socket], [], [], max(0, until - time.monotonic()))
-        if not readable:
+        if not is_readable(self.socket, until - time.monotonic()):
             return False
         try:
             data = self.socket.recv(65536)

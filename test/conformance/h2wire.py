@@ -1,5 +1,4 @@
 """HTTP/2 by hand: frames are bytes, header blocks are literals without indexing, so that a row can be wrong on purpose."""
-import select
 import socket
 import ssl
 import struct
@@ -9,6 +8,7 @@ from hpack import Decoder
 
 from case import CLOSE, END, FIN, RESET, OriginSaw, Pause, PROBE
 from client import Seen
+from message import is_readable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -110,6 +110,8 @@ class H2Client:
         self.settings_acks = 0
         self.pending = None  # (stream, flags, block) of a block that goes on
         self.fault = None  # what the proxy sent that is not HTTP/2
+        self.window, self.windows = 65535, {}  # what may still be sent: on the connection, and the streams' updates
+        self.notes = {}  # of steps, for checks
 
     @staticmethod
     def connect(address, wait_s, is_tls):
@@ -137,8 +139,7 @@ class H2Client:
         if self.end:
             return False
         if not (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
-            readable, _, _ = select.select([self.socket], [], [], max(0, until - time.monotonic()))
-            if not readable:
+            if not is_readable(self.socket, until - time.monotonic()):
                 return False
         try:
             got = self.socket.recv(65536)
@@ -180,6 +181,12 @@ class H2Client:
                 self.settings[key] = value
             if auto:
                 self.send(frame(SETTINGS, ACK, 0))
+        elif kind == WINDOW_UPDATE:
+            increment = struct.unpack(">I", payload)[0]
+            if number:
+                self.windows[number] = self.windows.get(number, 0) + increment
+            else:
+                self.window += increment
         elif kind == PING:
             if flags & ACK:
                 self.pongs.append(payload)
@@ -285,6 +292,38 @@ class H2Client:
         if self.goaway is not None:
             return "goaway"
         return self.end or "silent"
+
+
+def upload(number, size, piece=16384, padding=0, end=True):
+    """A step: a body of that size within the windows that the server gives."""
+    def step(client):
+        left, sent = size, 0
+        while left > 0:
+            cost = min(piece, left) + (padding + 1 if padding else 0)
+
+            def may_send():
+                room = client.settings.get(INITIAL_WINDOW, 65535) + client.windows.get(number, 0) - sent
+                return min(client.window, room) >= cost or client.is_over() or client.streams.get(number, Stream()).is_over
+            if not client.wait(may_send) or client.is_over() or client.streams.get(number, Stream()).is_over:
+                client.notes["stuck"] = left
+                return None
+            take = min(piece, left)
+            left -= take
+            payload = b"u" * take
+            if padding:
+                payload = bytes([padding]) + payload + b"\x00" * padding
+            client.send(frame(DATA, (PADDED if padding else 0) | (END_STREAM if end and not left else 0), number, payload))
+            client.window -= cost
+            sent += cost
+        return None
+    return step
+
+
+def note(name, look):
+    """A step: remember what is seen now."""
+    def step(client):
+        client.notes[name] = look(client)
+    return step
 
 
 class StreamHas:
@@ -429,6 +468,12 @@ def setting(key, test):
         if not test(seen.h2.settings.get(key)):
             return "setting %d is %s" % (key, seen.h2.settings.get(key))
     return check
+
+
+def over(seen):
+    """The connection was ended for it, with whatever code."""
+    if seen.state == "open" or seen.state == "silent":
+        return "the connection is not ended (%s)" % ended(seen)
 
 
 def connection_error(*codes):

@@ -1,7 +1,15 @@
 """Reading of HTTP/1.1 messages off recorded bytes: exact, and with nothing guessed."""
 import re
+import select
 
 TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+
+
+def is_readable(peer, seconds):
+    """Whether there is something to read within that time (select() knows only descriptors below 1024)."""
+    poll = select.poll()
+    poll.register(peer, select.POLLIN)
+    return bool(poll.poll(max(0, seconds) * 1000))
 
 
 class Message:

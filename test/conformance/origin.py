@@ -3,14 +3,16 @@
 Between two rows it ends each connection and waits until the proxy has let go of it, so that no row meets a connection
 of the one before.
 """
-import select
 import socket
 import struct
 import threading
 import time
 
-from case import CLOSE, END, FIN, OK, PROBE, RESET, Pause, Until
-from message import read_message
+from case import CLOSE, END, FIN, OK, PROBE, RESET, Pause, Signal, Until
+from message import is_readable, read_message
+
+
+CONNECTIONS_MAX = 400
 
 
 class OriginConnection:
@@ -94,6 +96,9 @@ class Origin:
                 return
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = OriginConnection(peer)
+            if len(self.connections) >= CONNECTIONS_MAX:  # of one row: a flood that came through
+                peer.close()
+                continue
             with self.changed:
                 self.connections.append(connection)
                 self.all.append(connection)
@@ -102,7 +107,7 @@ class Origin:
     def run(self, connection):
         try:
             self.serve(connection)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed by finish() at that moment
             self.set_end(connection, "reset")
         finally:
             connection.socket.close()
@@ -115,8 +120,7 @@ class Origin:
 
     def fill(self, connection, within=30.0):
         """More bytes. False: the end, or none in time."""
-        readable, _, _ = select.select([connection.socket], [], [], within)
-        if not readable:
+        if not is_readable(connection.socket, within):
             return False
         try:
             data = connection.socket.recv(65536)
@@ -172,6 +176,8 @@ class Origin:
     def play(self, connection, steps):
         """False: the connection is over."""
         for step in steps:
+            if callable(step) and not isinstance(step, Signal):
+                step = step(connection.requests[-1])
             if isinstance(step, bytes):
                 connection.socket.sendall(step)
             elif isinstance(step, Pause):

@@ -37,11 +37,18 @@ def judge(row, seen):
         if seen.h2 and seen.h2.fault:
             return ["what reached the client is not sound: " + seen.h2.fault]
     for checks in row.alternatives:
-        fault = next((f for f in (check(seen) for check in checks) if f), None)
+        fault = next((f for f in (look(check, seen) for check in checks) if f), None)
         if not fault:
             return []
         wrong.append(fault)
     return list(dict.fromkeys(wrong))
+
+
+def look(check, seen):
+    try:
+        return check(seen)
+    except (AttributeError, IndexError, KeyError):  # what it looks for is not there at all
+        return "what the check looks at is not there"
 
 
 def run_row(row, subject, lane, origin):

@@ -59,6 +59,7 @@ class Subject:
     wait_s = 2.0  # for an answer
     h2 = "tls"  # how HTTP/2 is spoken: tls, plain (prior knowledge) or None
     package = ""
+    death = r"exited on signal|exit signal|Child \(\d+\) died|Panic at|died signal"
 
     def __init__(self, origin_ports):
         self.origin_ports = origin_ports
@@ -111,6 +112,10 @@ class Subject:
                     if dead or time.monotonic() > deadline:
                         raise RuntimeError("%s did not start: %s" % (self.name, self.log()[-2000:]))
                     time.sleep(0.05)
+
+    def has_died(self):
+        """Whether it, or a worker of it, ended by itself."""
+        return any(p.poll() is not None for p in self.processes) or bool(re.search(self.death, self.log()))
 
     def log(self):
         try:
