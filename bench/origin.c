@@ -1,7 +1,9 @@
 /* origin.c - the origin that benchmarks stand a proxy in front of: fixed answers over keep-alive
  * connections, as cheap as a process can make them, so that the proxy is what is measured.
  *
- * origin PORT: 127.0.0.1:PORT; "/large" answers 64 KiB, everything else 100 bytes. Until SIGTERM.
+ * origin PORT: 127.0.0.1:PORT; "/large" answers 64 KiB, "/download" 16 MiB, everything else 100
+ * bytes; what is posted (with its length) is read and thrown away; a WebSocket on "/echo" gets its
+ * messages back, each in one frame of less than 126 bytes. Until SIGTERM.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,10 +17,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SMALL_BYTES 100
-#define LARGE_BYTES 65536
-#define REQUEST_MAX 16384
-#define FDS_MAX     65536
+#define SMALL_BYTES    100
+#define LARGE_BYTES    65536
+#define DOWNLOAD_BYTES (16u << 20)
+#define REQUEST_MAX    65536
+#define FDS_MAX        65536
 
 struct answer {
     char *bytes;
@@ -28,11 +31,13 @@ struct answer {
 struct connection {
     size_t len;  /* of the request bytes so far */
     size_t left; /* of the answer being sent */
+    size_t body; /* of the request's, still to come */
+    int is_echo; /* a WebSocket */
     const struct answer *answer;
     char request[REQUEST_MAX];
 };
 
-static struct answer small, large;
+static struct answer small, large, download, upgrade;
 static struct connection *connections[FDS_MAX];
 
 static struct answer answer_new(size_t body_bytes)
@@ -75,6 +80,50 @@ static int connection_send(int fd, struct connection *connection)
     return 1;
 }
 
+/* The length of the body that follows this head. */
+static size_t body_bytes(char *head, char *end)
+{
+    char *field;
+
+    *end = 0;
+    field = strcasestr(head, "\r\ncontent-length:");
+    return field ? strtoul(field + 17, NULL, 10) : 0;
+}
+
+/* Whole frames go back without their mask; what is left stays. False when the connection is over.
+ */
+static int connection_echo(int fd, struct connection *connection)
+{
+    static unsigned char out[REQUEST_MAX];
+    const unsigned char *in = (const unsigned char *)connection->request;
+    size_t at = 0, len = 0;
+
+    while (connection->len - at >= 6) {
+        size_t payload = in[at + 1] & 0x7f;
+
+        if (payload > 125 || (in[at] & 0x0f) == 8)
+            return 0;
+        if (connection->len - at < 6 + payload)
+            break;
+        out[len++] = in[at];
+        out[len++] = (unsigned char)payload;
+        for (size_t i = 0; i < payload; i++)
+            out[len++] = in[at + 6 + i] ^ in[at + 2 + i % 4];
+        at += 6 + payload;
+    }
+    connection->len -= at;
+    memmove(connection->request, connection->request + at, connection->len);
+    return send(fd, out, len, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+static const struct answer *answer_pick(const char *head)
+{
+    return strncmp(head, "GET /large", 10) == 0      ? &large
+           : strncmp(head, "GET /download", 13) == 0 ? &download
+           : strncmp(head, "GET /echo", 9) == 0      ? &upgrade
+                                                     : &small;
+}
+
 static void connection_event(int fd, struct connection *connection)
 {
     for (;;) {
@@ -89,16 +138,39 @@ static void connection_event(int fd, struct connection *connection)
             if (sent <= 0)
                 return;
         }
-        end = memmem(connection->request, connection->len, "\r\n\r\n", 4);
+        if (connection->is_echo && connection->len > 0 && !connection_echo(fd, connection)) {
+            connection_close(fd);
+            return;
+        }
+        if (connection->body > 0) {
+            size_t take = connection->len < connection->body ? connection->len : connection->body;
+
+            connection->body -= take;
+            connection->len -= take;
+            memmove(connection->request, connection->request + take, connection->len);
+            if (connection->body == 0) {
+                connection->left = connection->answer->len;
+                continue;
+            }
+        }
+        end = connection->is_echo || connection->body > 0
+                  ? NULL
+                  : memmem(connection->request, connection->len, "\r\n\r\n", 4);
         if (end) {
             size_t used = (size_t)(end + 4 - connection->request);
 
-            connection->answer =
-                strncmp(connection->request, "GET /large", 10) == 0 ? &large : &small;
-            connection->left = connection->answer->len;
+            connection->body = body_bytes(connection->request, end + 2);
+            connection->answer = answer_pick(connection->request);
+            connection->is_echo = connection->answer == &upgrade;
             connection->len -= used;
             memmove(connection->request, end + 4, connection->len);
+            if (connection->body == 0)
+                connection->left = connection->answer->len;
             continue;
+        }
+        if (connection->len == REQUEST_MAX) { /* no head is that long */
+            connection_close(fd);
+            return;
         }
         got = recv(fd, connection->request + connection->len, REQUEST_MAX - connection->len, 0);
         if (got <= 0) {
@@ -107,10 +179,6 @@ static void connection_event(int fd, struct connection *connection)
             return;
         }
         connection->len += (size_t)got;
-        if (connection->len == REQUEST_MAX) {
-            connection_close(fd);
-            return;
-        }
     }
 }
 
@@ -145,6 +213,12 @@ int main(int argc, char **argv)
     address.sin_port = htons((uint16_t)strtoul(argv[1], NULL, 10));
     small = answer_new(SMALL_BYTES);
     large = answer_new(LARGE_BYTES);
+    download = answer_new(DOWNLOAD_BYTES);
+    /* The answer to the key that RFC 6455 has as its example, which is the one our load sends. */
+    upgrade.bytes =
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    upgrade.len = strlen(upgrade.bytes);
     (void)setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) < 0 ||
         listen(listener, 4096) < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event) < 0) {

@@ -207,6 +207,27 @@ class Case:
             frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x82\x84\x87\x41\x01x"), frame(SETTINGS, 0, 0, b"12345"), frame(HEADERS, END_HEADERS, 0, b"\x82")])
 
 
+def connect(port):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    plain = socket.create_connection(("127.0.0.1", port), 10)
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return context.wrap_socket(plain, server_hostname="x.test")
+    except OSError:
+        plain.close()
+        raise
+
+
+def is_offered(port):
+    try:
+        with connect(port) as wire:
+            return wire.selected_alpn_protocol() == "h2"
+    except ssl.SSLError:
+        return False
+
+
 class Session:
     """One connection; what came back on each of its streams."""
 
@@ -219,16 +240,8 @@ class Session:
         self.trouble, self.buffer, self.block = None, b"", b""
         self.is_ended = self.is_refused = False
         self.decoder = hpack.Decoder(65536)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        with socket.create_connection(("127.0.0.1", edge.tls_port), 10) as plain:
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with context.wrap_socket(plain, server_hostname="x.test") as self.socket:
-                if self.socket.selected_alpn_protocol() == "h2":
-                    self.drive()
-                else:
-                    self.trouble = "the edge does not speak h2"
+        with connect(edge.tls_port) as self.socket:
+            self.drive()
 
     @property
     def answers(self):

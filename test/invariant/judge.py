@@ -22,11 +22,10 @@ def marker_in(record):
 
 
 class Judge:
-    """For the connections that went to one origin."""
+    """For the connections of all protocols that went to one origin. `faults`: (the session or None, what is wrong)."""
 
     def __init__(self, sessions, records):
         self.faults = []
-        self.sessions = sessions
         owners = {marker: session for session in sessions for marker in session.case.markers}
         owners.update({request.marker: session for session in sessions for request in session.requests + [session.begun]
                        if request and request.marker})
@@ -43,20 +42,21 @@ class Judge:
             elif not marker and record.status >= 400:
                 nameless += 1
             elif record.target != "/first":
-                self.faults.append("nobody sent this: %s %r %d" % (record.method, record.target, record.status))
+                self.faults.append((None, "nobody sent this: %s %r %d" % (record.method, record.target, record.status)))
         if nameless > 0:
-            self.faults.append("%d requests that the origin could not read, and nobody has the answer" % nameless)
+            self.faults.append((None, "%d requests that the origin could not read, and nobody has the answer" % nameless))
         for session in sessions:
             seen = self.seen[id(session)]
             fault = session.trouble or session.fault_of(seen)
             if fault:
-                self.faults.append("case %d: %s\n    sent %r\n    %s" % (session.case.number, fault, shortened(session.case.bytes), session.describe(seen)))
+                self.faults.append((session, "case %d: %s\n    sent %r\n    %s" % (
+                    session.case.number, fault, shortened(session.case.bytes), session.describe(seen))))
 
-    def counts(self):
-        """(requests the origin saw whole, of these in streams with something strange, refusals by the edge)"""
-        whole = [(session, record) for session in self.sessions for record in self.seen[id(session)] if record.is_whole]
+    def counts(self, sessions):
+        """Of these: (requests the origin saw whole, of these in streams with something strange, refusals by the edge)"""
+        whole = [(session, record) for session in sessions for record in self.seen[id(session)] if record.is_whole]
         strange = [1 for session, _ in whole if not session.case.is_plain]
-        refused = [1 for session in self.sessions for answer in session.answers if answer.is_edges and answer.status >= 400]
+        refused = [1 for session in sessions for answer in session.answers if answer.is_edges and answer.status >= 400]
         return len(whole), len(strange), len(refused)
 
 

@@ -79,12 +79,14 @@ class Report:
         print("ok %d - %s # SKIP %s" % (self.count, text, why), flush=True)
 
 
-def judge_run(report, run, records, minimum):
-    for name, sessions in run.sessions.items():
-        judge = Judge(sessions, records[name])
-        whole, strange, refused = judge.counts()
-        faults = judge.faults + run.errors
-        if len(sessions) < minimum or not whole or not refused:
+def judge_origin(report, runs, name, records, minimum):
+    judge = Judge([session for run in runs for session in run.sessions[name]], records)
+    for run in runs:
+        sessions = run.sessions[name]
+        mine = {id(session) for session in sessions}
+        faults = run.errors + [text for session, text in judge.faults if session is None or id(session) in mine]
+        whole, strange, refused = judge.counts(sessions)
+        if len(sessions) < minimum or (minimum and not (whole and refused)):
             faults.append("only %d connections, %d requests seen, %d refused" % (len(sessions), whole, refused))
         notes = ["%s, %s: %d connections, %d requests seen (%d beside strange ones), %d refused, %d faults" % (
             run.protocol, name, len(sessions), whole, strange, refused, len(faults))] + faults[:FAULTS_SHOWN]
@@ -95,6 +97,8 @@ def offers_http2(report, edges):
     why = None if http2.hpack else "python3-hpack is not installed"
     if not why and not all(getattr(edge, "tls_port", None) for edge in edges.values()):
         why = "the harness has no TLS listener"
+    if not why and not all(http2.is_offered(edge.tls_port) for edge in edges.values()):
+        why = "the edge does not offer h2"
     if why:
         report.skip("HTTP/2", why)
     return not why
@@ -128,7 +132,7 @@ def main():
         started.append(answerer)
         for name in names:
             started.append(origins.KINDS[name](work, answerer))
-            edges[name] = edge_world.Edge("127.0.0.1:%d" % started[-1].port, settings=edge_settings())
+            edges[name] = edge_world.Edge("127.0.0.1:%d" % started[-1].port, settings=edge_settings(), tls="http2" in protocols)
         if "http1" in protocols:
             runs.append(Run("HTTP/1.1", client.Session, edges, options.seed))
         if "http2" in protocols and offers_http2(report, edges):
@@ -145,9 +149,8 @@ def main():
         report.line(all(lives), "the edges live, and end without a complaint of a sanitizer")
         for origin in started:
             origin.stop()
-        records = {origin.name: origin.records() for origin in started}
-        for run in runs:
-            judge_run(report, run, records, 20 if options.case is None else 0)
+        for origin in started[1:]:
+            judge_origin(report, runs, origin.name, origin.records(), 20 if options.case is None else 0)
     finally:
         for edge in edges.values():
             edge.process.kill()
