@@ -61,6 +61,12 @@ static int operate(struct admin_request *request, const struct json *body, struc
                                      json_get_boolean(body, "is_downgrade", false), answer, err);
     case OPERATION_status:
         return control_status(control, http_exchange_query(request->exchange, "app"), answer, err);
+    case OPERATION_certificates:
+        return control_certificates(control, answer, err);
+    case OPERATION_certificate_renew:
+        return control_certificate_renew(control, admin_parameter(request, "name"), answer, err);
+    case OPERATION_trust:
+        return control_trust(control, answer, err);
     case OPERATION_releases:
         return control_releases(control, app, answer, err);
     case OPERATION_plan:

@@ -207,6 +207,22 @@ static void status_platform(const struct json *status, const struct terminal *te
     buf_printf(text, "%s\n", colour_off(terminal));
 }
 
+/* Hosts that are not served as they should be, and why. */
+static void status_certificates(const struct json *certificates, const struct terminal *terminal,
+                                struct buf *text)
+{
+    const struct json *problems = json_get(certificates, "problems");
+    if (problems && problems->count)
+        buf_append_byte(text, '\n');
+    json_each (problem, problems) {
+        const char *name = json_get_text(problem, "name", ""),
+                   *state = json_get_text(problem, "state", "?");
+        buf_printf(text, "certificate of %s: %s%s%s", name[0] ? name : "(any host)",
+                   colour_on(terminal, COLOUR_YELLOW), state, colour_off(terminal));
+        end_with_reason(json_get_text(problem, "reason", NULL), terminal, text);
+    }
+}
+
 /* Status of one app, or of all. */
 static int status_get(struct command *command, struct slice *ret_text, struct json **ret_status,
                       struct error *err)
@@ -236,6 +252,7 @@ int verb_status(struct command *command)
             status_platform(status, &terminal, &text);
         json_each (app, apps)
             status_app(command, app, &terminal, &text);
+        status_certificates(json_get(status, "certificates"), &terminal, &text);
         if (!apps || apps->count == 0)
             buf_append_text(&text, "\nno app yet; 'slipway deploy DIR' brings one live\n");
     }

@@ -257,6 +257,7 @@ int control_status(struct control *control, const char *name, struct buf *ret_js
         if (!only || &only->node == node)
             write_app(container_of(node, struct app, node), &writer);
     json_end_array(&writer);
+    certificates_write_problems(control->certificates, &writer);
     json_end_object(&writer);
     return ret_json->failed ? error_set(err, ERR_LIMIT, "the status is too large") : 0;
 }

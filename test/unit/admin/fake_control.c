@@ -61,6 +61,35 @@ int control_status(struct control *control UNUSED, const char *app, struct buf *
     return 0;
 }
 
+int control_certificates(struct control *control UNUSED, struct buf *ret_json,
+                         struct error *err UNUSED)
+{
+    buf_append_text(
+        ret_json,
+        "{\"certificates\":[{\"name\":\"shop.example.org\",\"app\":\"shop\",\"source\":\"acme\","
+        "\"state\":\"checking\",\"issuer\":null,\"not_after\":null,\"last_error\":\"the name leads "
+        "elsewhere\\u001b[31m\",\"hint\":\"point it here\",\"last_error_at\":\"2026-03-01T12:34:56."
+        "789012Z\"},{\"name\":\"\",\"app\":\"shop\",\"source\":\"internal\",\"state\":\"valid\","
+        "\"issuer\":\"O=Slipway,CN=Local\",\"not_after\":\"2126-03-01T12:34:56.000000Z\"}]}");
+    return 0;
+}
+
+int control_certificate_renew(struct control *control UNUSED, const char *name,
+                              struct buf *ret_json, struct error *err)
+{
+    if (strcmp(name, "shop.example.org") != 0)
+        return error_set(err, ERR_NOT_FOUND, "there is no certificate of '%s'", name);
+    buf_append_text(ret_json, "{\"name\":\"shop.example.org\",\"state\":\"waiting\"}");
+    return 0;
+}
+
+int control_trust(struct control *control UNUSED, struct buf *ret_json, struct error *err UNUSED)
+{
+    buf_append_text(ret_json, "{\"certificate\":\"-----BEGIN CERTIFICATE-----\\nAA==\\n\","
+                              "\"name\":\"CN=Local\",\"not_after\":null}");
+    return 0;
+}
+
 int control_releases(struct control *control UNUSED, const char *app, struct buf *ret_json,
                      struct error *err)
 {
@@ -95,9 +124,9 @@ int control_upgrade_state(struct control *control UNUSED, struct buf *ret_json,
                           struct error *err UNUSED)
 {
     buf_printf(ret_json,
-               "{\"upgrade\":%u,\"state\":\"done\",\"from\":\"0.1.0\",\"to\":\"0.2.0\","
+               "{\"upgrade\":%u,\"state\":\"done\",\"is_downgrade\":%s,\"from\":\"0.1.0\",\"to\":\"0.2.0\","
                "\"ended_at\":\"2026-03-01T12:34:56.789012Z\"}",
-               fake.upgrades);
+               fake.upgrades, fake.is_downgraded ? "true" : "false");
     return 0;
 }
 

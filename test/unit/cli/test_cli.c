@@ -230,6 +230,24 @@ static void listings_are_tables_or_json(void **state)
     assert_contains(fixture->out, "old-1");
     run(fixture, "trash list --json");
     assert_contains(fixture->out, "{\"trash\":[");
+    run(fixture, "certificates");
+    assert_contains(fixture->out, "shop.example.org");
+    assert_contains(fixture->out, "(any host)");
+    assert_contains(fixture->out, "Local");
+    assert_contains(fixture->out, "the name leads elsewhere");
+    assert_contains(fixture->out, "HINT: point it here");
+    run(fixture, "certificates --json");
+    assert_contains(fixture->out, "{\"certificates\":[");
+    run(fixture, "certificates renew shop.example.org");
+    assert_int_equal(fixture->status, 0);
+    run(fixture, "certificates renew other.example.org");
+    assert_int_equal(fixture->status, 3);
+    run(fixture, "certificates renew");
+    assert_int_equal(fixture->status, 2);
+    run(fixture, "trust");
+    assert_string_equal(fixture->out, "-----BEGIN CERTIFICATE-----\nAA==\n");
+    run(fixture, "trust --json");
+    assert_contains(fixture->out, "\"name\":\"CN=Local\"");
     run(fixture, "version --json");
     assert_contains(fixture->out,
                     "{\"version\":\"0.1.0\",\"platform\":\"0.1.0\",\"keeper\":\"0.1.0\"");
@@ -237,8 +255,7 @@ static void listings_are_tables_or_json(void **state)
     assert_int_equal(fixture->status, 0);
     assert_contains(fixture->out, "the platform runs 0.2.0, before 0.1.0");
     run(fixture, "downgrade --json");
-    assert_contains(fixture->out, "\"state\":\"done\"");
-    assert_true(fake.is_downgraded);
+    assert_contains(fixture->out, "\"is_downgrade\":true");
     run(fixture, "upgrade /no/such/file");
     assert_contains(fixture->err, "HINT: name the new slipway binary");
 }
