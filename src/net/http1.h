@@ -51,6 +51,13 @@
     X(X_FORWARDED_PORT, "x-forwarded-port", HTTP1_PROTECTED | HTTP1_SHADOWED)                      \
     X(X_REAL_IP, "x-real-ip", HTTP1_PROTECTED | HTTP1_SHADOWED)                                    \
     X(X_REQUEST_ID, "x-request-id", HTTP1_PROTECTED | HTTP1_SHADOWED)                              \
+    X(X_CLIENT_CERTIFICATE_SUBJECT, "x-client-certificate-subject",                                \
+      HTTP1_PROTECTED | HTTP1_SHADOWED)                                                            \
+    X(X_CLIENT_CERTIFICATE_FINGERPRINT, "x-client-certificate-fingerprint",                        \
+      HTTP1_PROTECTED | HTTP1_SHADOWED)                                                            \
+    X(X_CLIENT_CERTIFICATE_VERIFY, "x-client-certificate-verify",                                  \
+      HTTP1_PROTECTED | HTTP1_SHADOWED)                                                            \
+    X(STRICT_TRANSPORT_SECURITY, "strict-transport-security", HTTP1_PROTECTED)                     \
     X(AUTHORIZATION, "authorization", HTTP1_PROTECTED)                                             \
     X(COOKIE, "cookie", HTTP1_PROTECTED)                                                           \
     X(SET_COOKIE, "set-cookie", HTTP1_PROTECTED)                                                   \

@@ -49,7 +49,7 @@ const uint8_t http1_class_table[256] = {
 #undef X_
 #undef H
 
-#define FIELD_NAME_MAX 28 /* longer names are not known */
+#define FIELD_NAME_MAX 32 /* longer names are not known */
 
 static const struct {
     const char *name;
