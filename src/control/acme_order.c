@@ -365,7 +365,7 @@ void acme_order_settled(struct acme_order *order)
         acme_item_release(item);
         return;
     }
-    if (order->is_sweeping) {
+    if (order->is_sweeping && !order->is_failing) {
         order->is_sweeping = false;
         acme_record_drop_order(item);
         order_begin(order);
@@ -463,6 +463,21 @@ static void order_take(struct acme_order *order, const struct acme_reply *reply,
     }
 }
 
+/* What an earlier life ordered is of no use: in this one, once. */
+void acme_order_anew(struct acme_order *order)
+{
+    order->is_resumed = false;
+    urls_clear(order);
+    acme_order_authorizations_clear(order);
+    if (order->presented_count) {
+        order->is_sweeping = true;
+        acme_order_step(order, ACME_STEP_CLEANUP);
+        return;
+    }
+    acme_record_drop_order(order->item);
+    acme_order_step(order, ACME_STEP_CHECK_PUBLISH);
+}
+
 static void on_order(struct acme_call *call, const struct acme_reply *reply)
 {
     struct acme_order *order = container_of(call, struct acme_order, call);
@@ -473,14 +488,11 @@ static void on_order(struct acme_call *call, const struct acme_reply *reply)
         /* It is gone, or not ours any more (a CA that lost its memory): begin anew. */
         log_info("certificate %s: the order of before is gone: %s", order->item->name,
                  reply->err->text);
-        order->is_resumed = false;
-        urls_clear(order);
         if (reply->problem.kind == ACME_PROBLEM_ACCOUNT) {
             order->is_account_renewed = true;
             keep_text(&order->account->url, NULL);
         }
-        acme_record_drop_order(order->item);
-        acme_order_step(order, ACME_STEP_CHECK_PUBLISH);
+        acme_order_anew(order);
         return;
     }
     if (reply->code < 0) {
@@ -496,10 +508,7 @@ static void on_order(struct acme_call *call, const struct acme_reply *reply)
         order->step == ACME_STEP_FETCH) {
         log_info("certificate %s: the order of before has ended without a certificate",
                  order->item->name);
-        order->is_resumed = false;
-        urls_clear(order);
-        acme_record_drop_order(order->item);
-        acme_order_step(order, ACME_STEP_CHECK_PUBLISH);
+        acme_order_anew(order);
         return;
     }
     order_take(order, reply, &answer);

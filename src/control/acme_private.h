@@ -325,6 +325,8 @@ void acme_order_fail(struct acme_order *order, enum acme_blame blame, const stru
 void acme_order_refused(struct acme_order *order, const struct acme_reply *reply,
                         const char *format, ...) PRINTF_LIKE(3, 4);
 void acme_order_settled(struct acme_order *order); /* cleaned up: go on, or fail */
+/* The order of an earlier life came to nothing: begin, as if there had been none. */
+void acme_order_anew(struct acme_order *order);
 /* No attempt after all, not before then (wall clock). Frees it. */
 void acme_order_postpone(struct acme_order *order, uint64_t until_us);
 void acme_order_post(struct acme_order *order, const char *url,

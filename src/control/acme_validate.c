@@ -203,6 +203,8 @@ static void on_authorization(struct acme_call *call, const struct acme_reply *re
     } else if (answer.status == ACME_OBJECT_VALID) {
         order->cursor++;
         acme_order_step(order, ACME_STEP_AUTHORIZATIONS);
+    } else if (answer.status == ACME_OBJECT_INVALID && order->is_resumed) {
+        acme_order_anew(order); /* the CA looked while nobody was there to answer */
     } else if (answer.status == ACME_OBJECT_INVALID) {
         authorization_refused(order, &answer.problem, order->kind, answer.name);
     } else {

@@ -119,6 +119,7 @@ class Pebble:
         urllib.request.urlopen(request, timeout=5).read()
 
     def set_address(self, name, address):
+        self.manage("clear-a", host=name)
         self.manage("add-a", host=name, addresses=[address])
 
     def roots(self):
@@ -158,6 +159,7 @@ class Proxy:
     def __init__(self, pebble, spoil=None, window=None):
         self.pebble, self.spoil, self.window = pebble, spoil, window
         self.requests = []  # (method, path, payload)
+        self.answers = []  # bodies of the CA's refusals
         self.lock = threading.Lock()
         proxy = self
 
@@ -211,6 +213,8 @@ class Proxy:
                 upstream.request(self.command, self.path, body or None, headers)
                 answer = upstream.getresponse()
                 data = answer.read()
+                if answer.status >= 400:
+                    proxy.answers.append(data.decode(errors="replace"))
                 if self.path == "/dir" and proxy.window:
                     data = json.dumps({**json.loads(data),
                                        "renewalInfo": f"https://localhost:{proxy.port}/renewal-info"}).encode()
@@ -257,7 +261,8 @@ class Client:
         self.start()
 
     def start(self):
-        settings = {"state": self.folder, "http_port": self.ports[0], "https_port": self.ports[1], **self.settings}
+        settings = {"state": self.folder, "answer_http_port": self.ports[0], "answer_https_port": self.ports[1],
+                    "http_port": self.ports[0], "https_port": self.ports[1], **self.settings}
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen([CLIENT, json.dumps(settings)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.log, text=True)

@@ -1,6 +1,6 @@
 /* acme_harness.c - the ACME client alone, for tests against real CAs: no edges, no keeper.
  *
- *   acme_harness '{"state": FOLDER, "http_port": N, "https_port": N, ...settings}'
+ *   acme_harness '{"state": FOLDER, "answer_http_port": N, "answer_https_port": N, ...settings}'
  *
  * It answers HTTP-01 and TLS-ALPN-01 on 127.0.0.1 itself, by two threads that know the published
  * challenges. Commands are lines on standard input: "want {spec}", "forget NAME", "renew NAME",
@@ -459,8 +459,8 @@ int main(int argc, char **argv)
         return 2;
     read_settings(json, &settings);
     harness.line = BUF_INIT(1024 * 1024);
-    harness.http_fd = listen_on(settings.http_port);
-    harness.https_fd = listen_on(settings.https_port);
+    harness.http_fd = listen_on((unsigned)json_get_integer(json, "answer_http_port", 0));
+    harness.https_fd = listen_on((unsigned)json_get_integer(json, "answer_https_port", 0));
     harness.handler = (struct acme_handler){on_certificate, on_failure, on_challenges_changed,
                                             run_hook, cancel_hook};
     if (loop_new(&harness.loop, &err) < 0 ||
