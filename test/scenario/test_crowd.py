@@ -1,0 +1,133 @@
+"""A crowd of clients does not notice that routes, certificates and the program itself change under it."""
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import harness
+from harness import wait_for
+
+SOCKETS = int(os.environ.get("SLIPWAY_TEST_SOCKETS", "200"))
+RATE = int(os.environ.get("SLIPWAY_TEST_RATE", "200"))
+CHANGES = int(os.environ.get("SLIPWAY_TEST_CHANGES", "60"))
+UPGRADES = 3
+
+MANIFEST = """app: steady
+services:
+  web:
+    start: exec node server.js
+    instances: 2
+    health: {{path: /, interval: 500ms}}
+routes:
+  - {{host: app.test, path: /, service: web, tls: {{cert: {cert}, key: {key}, redirect: false}}}}
+"""
+
+CHURN = """app: churn
+services:
+  site: {{type: static, singlePage: true}}
+routes:
+  - {{host: churn.test, path: /, service: site}}
+  - {{host: churn{number}.test, path: /p{number}, service: site}}
+"""
+
+
+class Crowd:
+    def __init__(self, platform, sockets=SOCKETS, rate=RATE):
+        self.process = subprocess.Popen(
+            [sys.executable, os.path.join(os.path.dirname(__file__), "crowd.py"), "app.test", str(platform.port),
+             str(platform.https_port), str(sockets), str(rate)], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout.readline() == "ready\n"
+
+    def finish(self, timeout=60):
+        self.process.send_signal(signal.SIGTERM)
+        return json.loads(self.process.communicate(timeout=timeout)[0])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def make_certificate(folder, number, owner=None):
+    """A self-signed pair for app.test; every call replaces it, the key by rename first."""
+    os.makedirs(folder, exist_ok=True)
+    paths = [os.path.join(folder, "app.key"), os.path.join(folder, "app.crt")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-keyout", paths[0] + ".new", "-out", paths[1] + ".new", "-days", "30",
+                    "-set_serial", str(1000 + number), "-subj", "/CN=app.test", "-addext", "subjectAltName=DNS:app.test"],
+                   check=True, capture_output=True)
+    for path in paths:
+        os.chmod(path + ".new", 0o644)  # readable by the platform's own user
+        os.rename(path + ".new", path)
+    return {"cert": paths[1], "key": paths[0]}
+
+
+def served_serial(platform):
+    shown = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{platform.https_port}", "-servername", "app.test"],
+                           input="", capture_output=True, text=True, timeout=20).stdout
+    found = subprocess.run(["openssl", "x509", "-noout", "-serial"], input=shown, capture_output=True, text=True)
+    return int(found.stdout.strip().partition("=")[2] or "0", 16)
+
+
+def weigh(platform):
+    """{role: (descriptors, PSS in KiB)}, of the edges the largest."""
+    weights = {}
+    for role in platform.status()["roles"]:
+        if not role["pid"]:
+            continue
+        with open(f"/proc/{role['pid']}/smaps_rollup") as rollup:
+            pss = next(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
+        fds = len(os.listdir(f"/proc/{role['pid']}/fd"))
+        old = weights.get(role["role"], (0, 0))
+        weights[role["role"]] = (max(old[0], fds), max(old[1], pss))
+    return weights
+
+
+def binaries(platform):
+    """Copies of the program at paths that only its user can write to."""
+    for number in itertools.count():
+        path = os.path.join(platform.base, f"slipway-{number}")
+        shutil.copy2(harness.BINARY, path)
+        os.chmod(path, 0o755)
+        if platform.is_dropped():
+            shutil.chown(path, harness.PLAIN_USER)
+        yield path
+
+
+def test_changes_and_upgrades_are_not_noticed(platform):
+    pair = make_certificate(os.path.join(platform.base, "tls"), 0)
+    platform.deploy(platform.folder("steady", {"slipway.yaml": MANIFEST.format(**pair)}, source="steady"))
+    platform.deploy(platform.folder("churn", {"slipway.yaml": CHURN.format(number=0), "index.html": "here"}))
+    wait_for(lambda: served_serial(platform) == 1000, 20, "the first certificate is served")
+    pids = sorted(instance["pid"] for instance in platform.instances("steady"))
+    copies = binaries(platform)
+    before = weigh(platform)
+    with Crowd(platform) as crowd:
+        for number in range(1, CHANGES + 1):
+            if number % 2:
+                platform.deploy(platform.folder("churn", {"slipway.yaml": CHURN.format(number=number)}))
+            else:
+                make_certificate(os.path.join(platform.base, "tls"), number)
+            if number % (CHANGES // (UPGRADES + 1)) == 0 and number < CHANGES:
+                platform.cli("upgrade", next(copies))
+        platform.cli("downgrade")
+        newest = CHANGES - CHANGES % 2
+        wait_for(lambda: served_serial(platform) == 1000 + newest, 20, "the newest certificate is served")
+        report = crowd.finish()
+    wait_for(lambda: not [role for role in platform.status()["roles"] if role.get("state") == "draining"], 60, "old edges ended")
+    after = weigh(platform)
+    assert report["failed"] == 0, f"{report['failed']} failures: {report['failures'][:10]}"
+    assert report["sockets"] == SOCKETS and report["requests"] > RATE
+    assert set(report["statuses"]) == {"200"}
+    assert platform.get(f"/p{CHANGES - 1 + CHANGES % 2}/", host=f"churn{CHANGES - 1 + CHANGES % 2}.test")[0] == 200
+    assert sorted(instance["pid"] for instance in platform.instances("steady")) == pids, "instances went on"
+    for role, (fds, pss) in before.items():
+        assert after[role][0] <= fds + 16, f"{role}: {fds} descriptors became {after[role][0]}"
+        assert after[role][1] <= pss * 1.5 + 8192, f"{role}: {pss} KiB became {after[role][1]}"
+    print({key: report[key] for key in ("requests", "echoes", "p50_ms", "p99_ms", "slowest_ms", "reconnects")}, before, after)
