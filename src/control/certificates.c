@@ -97,8 +97,9 @@ void certificate_offer(struct certificate *certificate, struct material *materia
     material_free(certificate->pending);
     certificate->pending = material;
     certificates_keys_due(all);
-    log_info("certificate of %s: new, by %s",
-             certificate->host[0] ? certificate->host : "(any host)", material->issuer);
+    log_write(certificate->config.mode == MANIFEST_TLS_INTERNAL ? LOG_DEBUG : LOG_INFO,
+              "certificate of %s: new, by %s",
+              certificate->host[0] ? certificate->host : "(any host)", material->issuer);
 }
 
 /* ---- looking at sources */
