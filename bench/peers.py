@@ -132,9 +132,17 @@ class Peer:
         self.port, self.tls_port = free_port(), free_port()
         self.folder = os.path.join(work.folder, self.name)
         os.makedirs(os.path.join(self.folder, "tmp"))
+        self.start()
+
+    def start(self):
         self.process = Process(self.command(), f"{self.folder}/out.log", preexec_fn=raise_descriptors, env=dict(os.environ, **self.environment()))
         wait_http(f"http://127.0.0.1:{self.port}/small", self.process)
         self.pids = tree(self.process.pid)
+
+    def start_anew(self):
+        """A process that has allocated nothing yet."""
+        self.stop()
+        self.start()
 
     def environment(self):
         return {}
@@ -453,13 +461,25 @@ routes:
         )
         self.call("deploy", app)
         wait_http(f"http://127.0.0.1:{self.port}/small")
-        status = json.loads(self.call("status", "--json"))
-        self.pids = [role["pid"] for role in status["roles"] if role["role"] in ("edge", "signer")]
+        status = self.find_roles()
         self.log_pids = [role["pid"] for role in status["roles"] if role["role"] == "logd"]
         services = {service["name"]: service["instances"] for one_app in status["apps"] for service in one_app["services"]}
         self.origin_pids = [one["pid"] for name in ("origin", "grpc") for one in services[name] if one["pid"]]
         work.origin_port = next(one["port"] for one in services["origin"] if one["port"])
         work.grpc_port = next(one["port"] for one in services["grpc"] if one["port"])
+
+    def find_roles(self):
+        status = json.loads(self.call("status", "--json"))
+        self.pids = [role["pid"] for role in status["roles"] if role["role"] in ("edge", "signer")]
+        return status
+
+    def start_anew(self):
+        """The keeper does that for us."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1)
+        wait_http(f"http://127.0.0.1:{self.port}/small")
+        self.find_roles()
 
     def path(self, kind):
         return {"small": "/small", "large": "/large", "static": "/page.html"}.get(kind, kind)

@@ -124,7 +124,8 @@ class Load(Row):
 
 
 class Idle(Row):
-    """Memory of 10,000 connections (fewer where descriptors are short) that have asked once: PSS with them less PSS without, for each connection."""
+    """Memory of 10,000 connections (fewer where descriptors are short) that have asked once: PSS with them less PSS without, in a process that has served
+    nothing before, for each connection."""
 
     def __init__(self, name, server_name):
         super().__init__("idle", name, "idle", "connection")

@@ -9,6 +9,8 @@ TEST_PACKAGES="libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-
     systemd iproute2 procps man-db mount bash zsh curl pebble openssl"
 # What only bench/conformance needs: the proxies that it sets beside ours.
 PEER_PACKAGES="nginx-light haproxy apache2 caddy varnish h2o"
+# What only bench/edge needs besides, and of those all but apache2 and varnish.
+BENCH_PACKAGES="wrk nghttp2-client"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '==> %s\n' "$*"; }
