@@ -81,6 +81,7 @@ class Row:
     protocol: str = "h1"
     area: str = ""
     options: dict = field(default_factory=dict)
+    is_run: bool = False
 
 
 def row(name, section, send, *alternatives, answer=None, answers=None, methods=None, **rest):

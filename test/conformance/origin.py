@@ -13,16 +13,17 @@ from message import is_readable, read_message
 
 
 CONNECTIONS_MAX = 400
+QUIET_S = 0.08
 
 
 class OriginConnection:
     def __init__(self, peer):
         self.socket = peer
         self.raw = b""
-        self.mark_at = 0
+        self.mark_at = self.read_to = 0
         self.end = "open"
         self.requests = []
-        self.is_tunnel = False
+        self.is_idle = True  # between two requests
 
 
 class Origin:
@@ -35,6 +36,7 @@ class Origin:
         self.changed = threading.Condition()
         self.answers, self.connections, self.all = [], [], []
         self.default = OK
+        self.is_finishing = False
         threading.Thread(target=self.accept, daemon=True).start()
 
     # -- the row at hand
@@ -44,26 +46,36 @@ class Origin:
             self.answers = list(answers)
             self.connections = []
 
-    def finish(self):
-        """End what is left, and wait for the proxy to do the same."""
+    def finish(self, is_quiet):
+        """End what is left, and wait for the proxy to do the same. is_quiet: nothing can be under way any more.
+
+        Where a request was under way, the proxy may ask it again: that must not be seen by the next row, so nothing is
+        over before it was quiet for a while."""
         with self.changed:
-            alive = [c for c in self.all if c.end == "open"]
-        for connection in alive:
-            try:
-                connection.socket.shutdown(socket.SHUT_WR)
-            except OSError:
-                pass
-        deadline = time.monotonic() + 0.5
+            self.is_finishing = True
+            is_quiet = is_quiet and all(c.is_idle and not c.raw[c.read_to:] for c in self.all)
+        deadline = time.monotonic() + 1.0
+        while True:
+            with self.changed:
+                alive = [c for c in self.all if c.end == "open"]
+            for connection in alive:
+                shut(connection.socket, socket.SHUT_WR)
+            with self.changed:
+                until = min(deadline, time.monotonic() + 0.5)
+                while any(c.end == "open" for c in alive) and time.monotonic() < until:
+                    self.changed.wait(0.05)
+                known = len(self.all)
+                if not is_quiet:
+                    self.changed.wait_for(lambda: len(self.all) > known, QUIET_S)
+                is_over = len(self.all) == known
+            for connection in alive:
+                if connection.end == "open":
+                    shut(connection.socket, socket.SHUT_RDWR)
+            if is_over or time.monotonic() > deadline:
+                break
         with self.changed:
-            while any(c.end == "open" for c in alive) and time.monotonic() < deadline:
-                self.changed.wait(0.05)
-            left = [c for c in alive if c.end == "open"]
             self.all = []
-        for connection in left:
-            try:
-                connection.socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            self.is_finishing = False
 
     def wait_for(self, mark, until):
         with self.changed:
@@ -100,8 +112,10 @@ class Origin:
                 peer.close()
                 continue
             with self.changed:
-                self.connections.append(connection)
+                if not self.is_finishing:
+                    self.connections.append(connection)
                 self.all.append(connection)
+                self.changed.notify_all()
             threading.Thread(target=self.run, args=(connection,), daemon=True).start()
 
     def run(self, connection):
@@ -145,6 +159,7 @@ class Origin:
                 request, after = read_message(connection.raw, at)
             with self.changed:
                 connection.requests.append(request)
+                connection.is_idle = False
                 if request.target == PROBE:
                     moment, steps = "end", (self.default,)
                 elif self.answers:
@@ -166,6 +181,8 @@ class Origin:
             at = connection.mark_at = after
             if moment == "end" and not self.play(connection, steps):
                 return
+            connection.read_to = at
+            connection.is_idle = True
 
     def refresh(self, connection, at):
         request, after = read_message(connection.raw, at)
@@ -205,6 +222,13 @@ class Origin:
                     pass
                 return False
         return True
+
+
+def shut(peer, how):
+    try:
+        peer.shutdown(how)
+    except OSError:
+        pass
 
 
 def reset(peer):

@@ -64,7 +64,7 @@ def page(everything):
 
 
 def run(kind, rows, lanes):
-    """All rows beside each other; when the proxy died of one of them, those that failed one by one, anew."""
+    """All rows beside each other; when the proxy died of one of them, those that met nobody one by one, anew."""
     died = []
 
     def start(ports):
@@ -79,15 +79,12 @@ def run(kind, rows, lanes):
         return subject
 
     results = runner.run_rows(rows, start, lanes)
-    if not died:
-        return results
-    for index, result in enumerate(results):
-        if result.is_ok:
-            continue
-        died.clear()
-        results[index] = runner.run_rows([result.row], start, 1)[0]
-        if died:
-            results[index].failures = ["the proxy died"]
+    left = [i for i, r in enumerate(results) if died and not r.is_ok and r.is_unmet]
+    while left:
+        again = runner.run_rows([results[i].row for i in left], start, 1, stop_at_death=True)
+        for i, result in zip(left, again):
+            results[i] = result
+        left = left[len(again):]
     return results
 
 

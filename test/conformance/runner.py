@@ -14,6 +14,12 @@ class Result:
         self.row, self.failures, self.seconds = row, failures, seconds
 
     @property
+    def is_unmet(self):
+        """Nobody was there, or went away: perhaps it died of another row."""
+        return any(w in self.story for w in ("no connection", "no final response", "state end", "state reset", "is reset",
+                                             "is end", "no response"))
+
+    @property
     def is_ok(self):
         return not self.failures
 
@@ -52,7 +58,7 @@ def look(check, seen):
 
 
 def run_row(row, subject, lane, origin):
-    started = time.monotonic()
+    started, is_quiet = time.monotonic(), True
     origin.begin(row.answers)
     try:
         if row.protocol == "h2":
@@ -64,13 +70,14 @@ def run_row(row, subject, lane, origin):
             time.sleep(0.02)  # what is still on its way to the origin is seen too
         seen.connections, seen.requests = origin.seen()
         failures = judge(row, seen)
+        is_quiet = seen.state == "open" or (row.protocol == "h1" and not seen.connections)
     except OSError as error:
         failures = ["no connection: %s" % error]
-    origin.finish()
+    origin.finish(is_quiet)
     return Result(row, failures, time.monotonic() - started)
 
 
-def run_rows(rows, make_subject, lane_count=8, on_result=None):
+def run_rows(rows, make_subject, lane_count=8, on_result=None, stop_at_death=False):
     """make_subject(origin ports) starts the subject. Returns the results in the order of the rows."""
     origins = [Origin() for _ in range(lane_count)]
     subject = make_subject([origin.port for origin in origins])
@@ -87,6 +94,9 @@ def run_rows(rows, make_subject, lane_count=8, on_result=None):
             if row.protocol == "h2" and subject.h2 is None:
                 continue
             done[number] = run_row(row, subject, lane, origins[lane])
+            if stop_at_death and subject.has_died():
+                done[number].failures = ["the proxy died"]
+                return
             if on_result:
                 with telling:
                     on_result(done[number])

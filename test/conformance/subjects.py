@@ -18,6 +18,8 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "edge"))
 
+from h2wire import H2Client  # noqa: E402
+
 READY_S = 30
 
 
@@ -295,17 +297,15 @@ class Slipway(Subject):
     def start(self):
         import edge_world
         edge_world.HARNESS = self.harness
-        self.h2 = "tls" if self.has_tls() else None
         self.edges = []
-        for origin, plain, tls in self.lanes():
-            options = ["--tls-listen", "127.0.0.1:%d" % tls, "--tls-cert", self.certificate, "--tls-key", self.key] \
-                if self.h2 else []
-            self.edges.append(edge_world.Edge("127.0.0.1:%d" % origin, options=options))
+        for origin in self.origin_ports:
+            self.edges.append(edge_world.Edge("127.0.0.1:%d" % origin, tls=True))
         self.plain_ports = [edge.port for edge in self.edges]
-
-    def has_tls(self):
-        with open(self.harness, "rb") as program:
-            return b"--tls-listen" in program.read()
+        self.tls_ports = [edge.tls_port for edge in self.edges]
+        try:
+            H2Client.connect(self.address(0, "h2"), 5, True).close()
+        except OSError:  # this edge speaks no HTTP/2
+            self.h2 = None
 
     def stop(self):
         errors = []
