@@ -7,12 +7,9 @@
 #include "control/acme_private.h"
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/log.h"
-#include "net/x509.h"
 #include "os/random.h"
 
-#define SPEC_BYTES        (256ull * 1024)
 #define LOOK_AGAIN_US     (3600ull * 1000000)
 #define CAP_MIN_US        (600ull * 1000000) /* between renewals that fail near the end */
 #define POLICY_FAILURES   ACME_BACKOFFS
@@ -75,6 +72,8 @@ static bool item_has_valid(const struct acme_item *item)
 static uint64_t item_due_us(const struct acme_item *item)
 {
     uint64_t due_us = item->has_certificate ? item->renew_at_us : 0;
+    if (item->next_attempt_at_us > clock_wall_us() + ACME_ATTEMPT_MAX_US)
+        return due_us;
     return MAX(due_us, item->next_attempt_at_us);
 }
 
@@ -138,7 +137,7 @@ void acme_item_failed(struct acme_item *item, enum acme_blame blame, bool is_pol
 /* The CA to begin with; else when one will take an order. */
 static bool choose_ca(const struct acme_item *item, size_t *ret_ca, uint64_t *ret_next_us)
 {
-    uint64_t next_us = UINT64_MAX, now_us = clock_wall_us();
+    uint64_t next_us = UINT64_MAX;
     for (size_t i = 0; i < item->spec.ca_count; i++) {
         struct acme_directory *directory = acme_directory_of(item->acme, &item->spec.cas[i]);
         uint64_t blocked_us = acme_item_block(item, directory);
@@ -149,7 +148,7 @@ static bool choose_ca(const struct acme_item *item, size_t *ret_ca, uint64_t *re
         }
         next_us = MIN(next_us, MAX(blocked_us, limit_us));
         /* Our own limit is no reason to go to another CA. */
-        if (!blocked_us && directory->paused_until_us <= now_us)
+        if (!blocked_us && !acme_limit_is_paused(directory))
             break;
     }
     *ret_next_us = next_us;
@@ -259,7 +258,7 @@ static void on_deliver(struct loop_deferred *deferred)
     struct acme *acme = container_of(deferred, struct acme, deliver);
     while (!list_is_empty(&acme->deliveries)) {
         struct acme_item *item = container_of(acme->deliveries.next, struct acme_item, delivery);
-        struct buf key CLEANUP(acme_wipe) = BUF_INIT(ACME_KEY_MAX);
+        struct buf key CLEANUP(buf_wipe) = BUF_INIT(ACME_KEY_MAX);
         struct buf chain CLEANUP(buf_done) = BUF_INIT(ACME_CHAIN_MAX);
         struct error err = {0};
         list_remove(&item->delivery);
@@ -355,88 +354,6 @@ void acme_published(struct acme *acme, uint64_t generation)
 
 /* ---- what is wanted */
 
-static int spec_check(const struct acme_spec *spec, struct error *err)
-{
-    if (spec->name_count == 0 || spec->name_count > ACME_NAMES_MAX || spec->ca_count == 0 ||
-        spec->ca_count > ACME_CAS_MAX)
-        return error_set(err, ERR_LIMIT, "a certificate has 1 to %u names and 1 to %u CAs",
-                         ACME_NAMES_MAX, ACME_CAS_MAX);
-    for (size_t i = 0; i < spec->name_count; i++) {
-        if (!acme_name_is_valid(spec->names[i]))
-            return error_set(err, ERR_INVALID, "'%.253s' is not a name that a CA can certify",
-                             spec->names[i]);
-        bool has_dns =
-            spec->dns_hook && (spec->challenge == ACME_AUTO || spec->challenge == ACME_DNS_01);
-        if (spec->names[i][0] == '*' && !has_dns)
-            return error_set(err, ERR_INVALID, "'%s' needs DNS-01 and its hook", spec->names[i]);
-    }
-    if (spec->challenge == ACME_DNS_01 && !spec->dns_hook)
-        return error_set(err, ERR_INVALID, "DNS-01 needs a hook");
-    for (size_t i = 0; i < spec->ca_count; i++)
-        if (!acme_url_is_valid(slice_from(spec->cas[i].directory), true))
-            return error_set(err, ERR_INVALID, "'%.200s' is not the URL of an ACME directory",
-                             spec->cas[i].directory);
-    return 0;
-}
-
-static uint64_t hash_text(uint64_t seed, const char *text)
-{
-    return text ? hash_fast(text, strlen(text) + 1, seed) : hash_fast("\1", 1, seed);
-}
-
-static uint64_t spec_fingerprint(const struct acme_spec *spec)
-{
-    uint64_t hash = spec->name_count;
-    for (size_t i = 0; i < spec->name_count; i++)
-        hash = hash_text(hash, spec->names[i]);
-    for (size_t i = 0; i < spec->ca_count; i++) {
-        hash = hash_text(hash, spec->cas[i].directory);
-        hash = hash_text(hash, spec->cas[i].email);
-        hash = hash_text(hash, spec->cas[i].eab_key_id);
-        hash = hash_text(hash, spec->cas[i].eab_hmac);
-        hash = hash_text(hash, spec->cas[i].ca_file);
-    }
-    const uint64_t rest[] = {spec->challenge, spec->dns_delay_ms, spec->is_on_demand,
-                             spec->is_check_skipped};
-    return hash_text(hash_fast(rest, sizeof(rest), hash), spec->dns_hook);
-}
-
-static int spec_copy(const struct acme_spec *spec, struct acme_item *item, struct error *err)
-{
-    struct arena *arena = arena_new(SPEC_BYTES);
-    size_t bytes = spec->dns_hook ? strlen(spec->dns_hook) : 0;
-    for (size_t i = 0; i < spec->ca_count; i++)
-        bytes += strlen(spec->cas[i].directory) +
-                 (spec->cas[i].email ? strlen(spec->cas[i].email) : 0) +
-                 (spec->cas[i].eab_key_id ? strlen(spec->cas[i].eab_key_id) : 0) +
-                 (spec->cas[i].eab_hmac ? strlen(spec->cas[i].eab_hmac) : 0) +
-                 (spec->cas[i].ca_file ? strlen(spec->cas[i].ca_file) : 0);
-    if (bytes > SPEC_BYTES / 4) {
-        arena_free(arena);
-        return error_set(err, ERR_LIMIT, "the settings of certificate %s are too long",
-                         spec->names[0]);
-    }
-    const char **names = arena_array_of(arena, const char *, spec->name_count);
-    struct acme_ca *cas = arena_array_of(arena, struct acme_ca, spec->ca_count);
-    for (size_t i = 0; i < spec->name_count; i++)
-        names[i] = arena_text(arena, spec->names[i]);
-    for (size_t i = 0; i < spec->ca_count; i++)
-        cas[i] = (struct acme_ca){
-            .directory = arena_text(arena, spec->cas[i].directory),
-            .email = arena_text(arena, spec->cas[i].email),
-            .eab_key_id = arena_text(arena, spec->cas[i].eab_key_id),
-            .eab_hmac = arena_text(arena, spec->cas[i].eab_hmac),
-            .ca_file = arena_text(arena, spec->cas[i].ca_file),
-        };
-    arena_free(item->arena);
-    item->arena = arena;
-    item->spec = *spec;
-    item->spec.names = names;
-    item->spec.cas = cas;
-    item->spec.dns_hook = arena_text(arena, spec->dns_hook);
-    return 0;
-}
-
 static struct acme_item *item_make(struct acme *acme, const char *name, struct error *err)
 {
     struct acme_item *item = calloc(1, sizeof(*item));
@@ -456,11 +373,11 @@ static struct acme_item *item_make(struct acme *acme, const char *name, struct e
 int acme_want(struct acme *acme, const struct acme_spec *spec, struct error *err)
 {
     struct error story = {0};
-    int result = spec_check(spec, err);
+    int result = acme_spec_check(spec, err);
     if (result < 0)
         return result;
     struct acme_item *item = map_get(acme->items, slice_from(spec->names[0]));
-    uint64_t fingerprint = spec_fingerprint(spec);
+    uint64_t fingerprint = acme_spec_fingerprint(spec);
     if (item && item->arena && item->fingerprint == fingerprint)
         return 0;
     bool is_change = item && item->arena;
@@ -470,7 +387,7 @@ int acme_want(struct acme *acme, const struct acme_spec *spec, struct error *err
     /* While its spec is still the old one: an order speaks of it. */
     if (item->order && !item->order->is_cancelled)
         acme_order_halt(item->order);
-    result = spec_copy(spec, item, err);
+    result = acme_spec_copy(spec, item, err);
     if (result < 0) {
         if (!item->order && !item->arena)
             acme_item_release(item);

@@ -68,7 +68,7 @@ void acme_account_free(struct acme_account *account)
     list_remove(&account->node);
     free(account->email);
     free(account->url);
-    acme_wipe(&account->key_pem);
+    buf_wipe(&account->key_pem);
     buf_done(&account->thumbprint);
     free(account);
 }
@@ -126,7 +126,7 @@ int acme_account_of(struct acme *acme, const struct acme_ca *ca, struct acme_acc
 static int write_binding(const struct acme_order *order, const struct acme_ca *ca,
                          struct json_writer *writer, struct error *err)
 {
-    struct buf secret CLEANUP(acme_wipe) = BUF_INIT(1024);
+    struct buf secret CLEANUP(buf_wipe) = BUF_INIT(1024);
     struct buf header CLEANUP(buf_done) = BUF_INIT(ACME_KEY_MAX);
     struct buf jwk CLEANUP(buf_done) = BUF_INIT(ACME_KEY_MAX);
     struct buf jws CLEANUP(buf_done) = BUF_INIT(4 * ACME_KEY_MAX);
@@ -331,7 +331,7 @@ void acme_order_new(struct acme_order *order)
         acme_order_postpone(order, until_us);
         return;
     }
-    acme_wipe(&order->key_pem);
+    buf_wipe(&order->key_pem);
     if (x509_make_key(&order->key_pem, &err) < 0) {
         acme_order_fail(order, ACME_BLAME_LOCAL, &err);
         return;

@@ -114,7 +114,7 @@ static void on_probe(struct tls_probe_handler *handler, const uint8_t key_id[PEE
                      const struct error *failure)
 {
     struct acme_order *order = container_of(handler, struct acme_order, probe_handler);
-    struct buf der CLEANUP(acme_wipe) = BUF_INIT(ACME_KEY_MAX);
+    struct buf der CLEANUP(buf_wipe) = BUF_INIT(ACME_KEY_MAX);
     uint8_t own_id[PEER_KEY_ID_BYTES];
     struct error err = {0};
     order->probe = NULL;

@@ -7,8 +7,6 @@
 #include "base/log.h"
 #include "os/random.h"
 
-#define PAUSE_MAX_S 3600u
-
 static void bucket_fill(struct acme_directory *directory)
 {
     const struct acme_settings *settings = &directory->acme->settings;
@@ -22,10 +20,17 @@ static void bucket_fill(struct acme_directory *directory)
     directory->tokens_at_us = now_us;
 }
 
+bool acme_limit_is_paused(const struct acme_directory *directory)
+{
+    uint64_t now_us = clock_wall_us();
+    return directory->paused_until_us > now_us &&
+           directory->paused_until_us <= now_us + ACME_PAUSE_MAX_US;
+}
+
 uint64_t acme_limit_next(struct acme_directory *directory)
 {
     const struct acme_settings *settings = &directory->acme->settings;
-    if (directory->paused_until_us > clock_wall_us())
+    if (acme_limit_is_paused(directory))
         return directory->paused_until_us;
     bucket_fill(directory);
     if (directory->tokens >= 1)
@@ -52,8 +57,8 @@ uint64_t acme_limit_take(struct acme_directory *directory)
 void acme_limit_pause(struct acme_directory *directory, uint64_t seconds)
 {
     struct error err = {0};
-    uint64_t until_us = clock_wall_us() + MIN(seconds, (uint64_t)PAUSE_MAX_S) * 1000000;
-    if (until_us <= directory->paused_until_us)
+    uint64_t until_us = clock_wall_us() + MIN(seconds * 1000000, ACME_PAUSE_MAX_US);
+    if (acme_limit_is_paused(directory) && until_us <= directory->paused_until_us)
         return;
     directory->paused_until_us = until_us;
     if (acme_record_save_limits(directory, &err) < 0)
@@ -70,9 +75,11 @@ uint64_t acme_backoff_us(const uint64_t backoffs_ms[ACME_BACKOFFS], unsigned fai
 
 uint64_t acme_item_block(const struct acme_item *item, const struct acme_directory *directory)
 {
+    uint64_t now_us = clock_wall_us();
     for (size_t i = 0; i < ACME_CAS_MAX; i++)
         if (strcmp(item->blocks[i].directory, directory->id) == 0 &&
-            item->blocks[i].until_us > clock_wall_us())
+            item->blocks[i].until_us > now_us &&
+            item->blocks[i].until_us <= now_us + ACME_BLOCK_MAX_US)
             return item->blocks[i].until_us;
     return 0;
 }

@@ -1,12 +1,14 @@
 /* acme_private.h - the parts of the ACME client and what they share.
  *
  *   acme.c          the door: what is wanted, schedule, status, handing out certificates
+ *   acme_spec.c     what a certificate is to be
  *   acme_record.c   the records in the store
  *   acme_limit.c    token buckets, pauses, backoff
  *   acme_call.c     one signed request: directory, nonce, JWS, retries
  *   acme_order.c    one attempt at one certificate: the state machine
  *   acme_account.c  its first steps: account, new order
  *   acme_validate.c its middle: authorizations, challenges, hooks
+ *   acme_issue.c    its end: finalize, download, check of the chain
  *   acme_check.c    the self-check
  *   acme_renewal.c  when to renew; ARI
  *   acme_answer.c   what servers say
@@ -28,6 +30,10 @@
 #define ACME_TRIES_MAX       5u
 #define ACME_BACKOFFS        5u
 #define ACME_SELF_TOKEN_SIZE 44u
+/* Plans that lie further ahead than any that is made come from a clock that was wrong. */
+#define ACME_ATTEMPT_MAX_US (48ull * 3600 * 1000000)
+#define ACME_PAUSE_MAX_US   (3600ull * 1000000)
+#define ACME_BLOCK_MAX_US   ((ACME_RETRY_AFTER_MAX + 3600) * 1000000)
 
 /* ---- authorities */
 
@@ -277,7 +283,6 @@ MUST_USE int acme_record_issue(struct acme_order *order, struct slice chain_pem,
 MUST_USE int acme_record_load_pair(struct acme_item *item, struct buf *ret_key,
                                    struct buf *ret_chain, struct error *err);
 void acme_record_drop_expired(struct acme *acme);
-void acme_wipe(struct buf *secret); /* and frees */
 bool acme_names_are_covered(const char *const *names, size_t name_count, const char **have,
                             size_t have_count);
 
@@ -286,6 +291,7 @@ bool acme_names_are_covered(const char *const *names, size_t name_count, const c
  * clock time to ask again. */
 uint64_t acme_limit_take(struct acme_directory *directory);
 uint64_t acme_limit_next(struct acme_directory *directory); /* the same without taking */
+bool acme_limit_is_paused(const struct acme_directory *directory);
 void acme_limit_pause(struct acme_directory *directory, uint64_t seconds);
 uint64_t acme_backoff_us(const uint64_t backoffs_ms[ACME_BACKOFFS], unsigned failures);
 uint64_t acme_item_block(const struct acme_item *item, const struct acme_directory *directory);
@@ -335,6 +341,20 @@ void acme_order_wait(struct acme_order *order, uint64_t delay_us,
                      void (*on_timer)(struct loop_timer *timer));
 uint64_t acme_order_poll_us(const struct acme_order *order, const struct acme_reply *reply);
 void acme_order_authorizations_clear(struct acme_order *order);
+
+/* What the CA says of the order; of FETCH, READY, FINALIZE and ISSUE. */
+void acme_order_on_reply(struct acme_call *call, const struct acme_reply *reply);
+void acme_keep_text(char **place, const char *text); /* a copy in its place */
+
+/* acme_issue.c */
+void acme_order_finalize(struct acme_order *order);
+void acme_order_download(struct acme_order *order);
+
+/* acme_spec.c */
+MUST_USE int acme_spec_check(const struct acme_spec *spec, struct error *err);
+uint64_t acme_spec_fingerprint(const struct acme_spec *spec);
+MUST_USE int acme_spec_copy(const struct acme_spec *spec, struct acme_item *item,
+                            struct error *err);
 
 /* acme_validate.c */
 void acme_order_authorize(struct acme_order *order); /* fetch authorizations from the cursor on */

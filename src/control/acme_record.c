@@ -23,13 +23,6 @@
 #define ORDER_LIFE_US    (7ull * 24 * 3600 * 1000000)
 #define KEY_END          "-----END PRIVATE KEY-----"
 
-void acme_wipe(struct buf *secret)
-{
-    if (secret->ptr)
-        explicit_bzero(secret->ptr, secret->capacity);
-    buf_done(secret);
-}
-
 static const char *key_of(char buffer[KEY_SIZE], const char *folder, const char *name)
 {
     snprintf(buffer, KEY_SIZE, "/acme/%s/%s", folder, name);
@@ -355,7 +348,7 @@ int acme_record_issue(struct acme_order *order, struct slice chain_pem, struct e
     struct store_transaction *transaction CLEANUP(store_transaction_freep) =
         store_transaction_new();
     struct buf value CLEANUP(buf_done) = BUF_INIT(RECORD_MAX);
-    struct buf pair CLEANUP(acme_wipe) = BUF_INIT(ACME_KEY_MAX + ACME_CHAIN_MAX);
+    struct buf pair CLEANUP(buf_wipe) = BUF_INIT(ACME_KEY_MAX + ACME_CHAIN_MAX);
     struct json_writer writer = JSON_WRITER(&value);
     json_begin_object(&writer, NULL);
     json_begin_array(&writer, "names");
@@ -383,7 +376,7 @@ int acme_record_issue(struct acme_order *order, struct slice chain_pem, struct e
 int acme_record_load_pair(struct acme_item *item, struct buf *ret_key, struct buf *ret_chain,
                           struct error *err)
 {
-    struct buf pair CLEANUP(acme_wipe) = BUF_INIT(ACME_KEY_MAX + ACME_CHAIN_MAX);
+    struct buf pair CLEANUP(buf_wipe) = BUF_INIT(ACME_KEY_MAX + ACME_CHAIN_MAX);
     int result = secret_load(item->acme, "keys/certificate", item->name, &pair, err);
     if (result < 0)
         return result;

@@ -23,7 +23,7 @@ void acme_authorization_done(struct acme_authorization *authorization)
     free(authorization->key_authorization);
     free(authorization->value);
     buf_done(&authorization->certificate_pem);
-    acme_wipe(&authorization->key_pem);
+    buf_wipe(&authorization->key_pem);
     *authorization = (struct acme_authorization){0};
 }
 

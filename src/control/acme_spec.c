@@ -1,0 +1,88 @@
+/* What a certificate is to be: checked, told apart from another, kept. */
+#include "control/acme_private.h"
+
+#include "base/hash.h"
+
+#define SPEC_BYTES (256ull * 1024)
+
+int acme_spec_check(const struct acme_spec *spec, struct error *err)
+{
+    if (spec->name_count == 0 || spec->name_count > ACME_NAMES_MAX || spec->ca_count == 0 ||
+        spec->ca_count > ACME_CAS_MAX)
+        return error_set(err, ERR_LIMIT, "a certificate has 1 to %u names and 1 to %u CAs",
+                         ACME_NAMES_MAX, ACME_CAS_MAX);
+    for (size_t i = 0; i < spec->name_count; i++) {
+        if (!acme_name_is_valid(spec->names[i]))
+            return error_set(err, ERR_INVALID, "'%.253s' is not a name that a CA can certify",
+                             spec->names[i]);
+        bool has_dns =
+            spec->dns_hook && (spec->challenge == ACME_AUTO || spec->challenge == ACME_DNS_01);
+        if (spec->names[i][0] == '*' && !has_dns)
+            return error_set(err, ERR_INVALID, "'%s' needs DNS-01 and its hook", spec->names[i]);
+    }
+    if (spec->challenge == ACME_DNS_01 && !spec->dns_hook)
+        return error_set(err, ERR_INVALID, "DNS-01 needs a hook");
+    for (size_t i = 0; i < spec->ca_count; i++)
+        if (!acme_url_is_valid(slice_from(spec->cas[i].directory), true))
+            return error_set(err, ERR_INVALID, "'%.200s' is not the URL of an ACME directory",
+                             spec->cas[i].directory);
+    return 0;
+}
+
+static uint64_t hash_text(uint64_t seed, const char *text)
+{
+    return text ? hash_fast(text, strlen(text) + 1, seed) : hash_fast("\1", 1, seed);
+}
+
+uint64_t acme_spec_fingerprint(const struct acme_spec *spec)
+{
+    uint64_t hash = spec->name_count;
+    for (size_t i = 0; i < spec->name_count; i++)
+        hash = hash_text(hash, spec->names[i]);
+    for (size_t i = 0; i < spec->ca_count; i++) {
+        hash = hash_text(hash, spec->cas[i].directory);
+        hash = hash_text(hash, spec->cas[i].email);
+        hash = hash_text(hash, spec->cas[i].eab_key_id);
+        hash = hash_text(hash, spec->cas[i].eab_hmac);
+        hash = hash_text(hash, spec->cas[i].ca_file);
+    }
+    const uint64_t rest[] = {spec->challenge, spec->dns_delay_ms, spec->is_on_demand,
+                             spec->is_check_skipped};
+    return hash_text(hash_fast(rest, sizeof(rest), hash), spec->dns_hook);
+}
+
+int acme_spec_copy(const struct acme_spec *spec, struct acme_item *item, struct error *err)
+{
+    struct arena *arena = arena_new(SPEC_BYTES);
+    size_t bytes = spec->dns_hook ? strlen(spec->dns_hook) : 0;
+    for (size_t i = 0; i < spec->ca_count; i++)
+        bytes += strlen(spec->cas[i].directory) +
+                 (spec->cas[i].email ? strlen(spec->cas[i].email) : 0) +
+                 (spec->cas[i].eab_key_id ? strlen(spec->cas[i].eab_key_id) : 0) +
+                 (spec->cas[i].eab_hmac ? strlen(spec->cas[i].eab_hmac) : 0) +
+                 (spec->cas[i].ca_file ? strlen(spec->cas[i].ca_file) : 0);
+    if (bytes > SPEC_BYTES / 4) {
+        arena_free(arena);
+        return error_set(err, ERR_LIMIT, "the settings of certificate %s are too long",
+                         spec->names[0]);
+    }
+    const char **names = arena_array_of(arena, const char *, spec->name_count);
+    struct acme_ca *cas = arena_array_of(arena, struct acme_ca, spec->ca_count);
+    for (size_t i = 0; i < spec->name_count; i++)
+        names[i] = arena_text(arena, spec->names[i]);
+    for (size_t i = 0; i < spec->ca_count; i++)
+        cas[i] = (struct acme_ca){
+            .directory = arena_text(arena, spec->cas[i].directory),
+            .email = arena_text(arena, spec->cas[i].email),
+            .eab_key_id = arena_text(arena, spec->cas[i].eab_key_id),
+            .eab_hmac = arena_text(arena, spec->cas[i].eab_hmac),
+            .ca_file = arena_text(arena, spec->cas[i].ca_file),
+        };
+    arena_free(item->arena);
+    item->arena = arena;
+    item->spec = *spec;
+    item->spec.names = names;
+    item->spec.cas = cas;
+    item->spec.dns_hook = arena_text(arena, spec->dns_hook);
+    return 0;
+}
