@@ -37,6 +37,7 @@ class Origin:
         self.answers, self.connections, self.all = [], [], []
         self.default = OK
         self.is_finishing = False
+        self.own_ports = set()  # of catch_up()
         threading.Thread(target=self.accept, daemon=True).start()
 
     # -- the row at hand
@@ -51,6 +52,7 @@ class Origin:
 
         Where a request was under way, the proxy may ask it again: that must not be seen by the next row, so nothing is
         over before it was quiet for a while."""
+        self.catch_up()
         with self.changed:
             self.is_finishing = True
             is_quiet = is_quiet and all(c.is_idle and not c.raw[c.read_to:] for c in self.all)
@@ -86,8 +88,20 @@ class Origin:
                 self.changed.wait(left)
         return True
 
+    def catch_up(self):
+        """Accept what is waiting: a connection of our own comes behind all that were made before."""
+        with socket.socket() as own:
+            own.bind(("127.0.0.1", 0))
+            port = own.getsockname()[1]
+            with self.changed:
+                self.own_ports.add(port)
+            own.connect(("127.0.0.1", self.port))
+            with self.changed:
+                self.changed.wait_for(lambda: port not in self.own_ports, 5)
+
     def seen(self):
         """(connections, requests but the probe) so far."""
+        self.catch_up()
         with self.changed:
             connections = list(self.connections)
         requests = []
@@ -103,9 +117,15 @@ class Origin:
     def accept(self):
         while True:
             try:
-                peer, _ = self.listener.accept()
+                peer, address = self.listener.accept()
             except OSError:
                 return
+            with self.changed:
+                if address[1] in self.own_ports:
+                    self.own_ports.discard(address[1])
+                    self.changed.notify_all()
+                    peer.close()
+                    continue
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = OriginConnection(peer)
             if len(self.connections) >= CONNECTIONS_MAX:  # of one row: a flood that came through
