@@ -82,7 +82,8 @@ class Platform:
         os.chmod(self.base, 0o755)
         self.state = os.path.join(self.base, "state")
         self.port = free_port()
-        self.https_port = None  # once it serves; another one after each start
+        self.https_port = None  # once it serves; another one after each start, unless https_listen names one
+        self.https_listen = "127.0.0.1:0"
         self.process = None
         self.log_path = os.path.join(self.base, "serve.log")
         self.environment = {**os.environ, "NO_COLOR": "1", "ASAN_OPTIONS": "detect_leaks=0",
@@ -109,7 +110,7 @@ class Platform:
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
             self.command("serve", "--state", self.state, "--http", f"127.0.0.1:{self.port}",
-                         "--https", "127.0.0.1:0",
+                         "--https", self.https_listen,
                          "--edges", str(self.edges)),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.environment, cwd=self.base,
             start_new_session=True)
