@@ -1,0 +1,856 @@
+"""HTTP/2 of the edge: clients that write frames by hand, real ones, upstreams over HTTP/2, gRPC.
+
+usage: test_http2.py HARNESS [PART OF A NAME...]
+"""
+import base64
+import hashlib
+import os
+import shutil
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from concurrent import futures
+
+import h2.config
+import h2.connection
+import h2.events
+import hpack
+
+import edge_world
+from edge_world import Closed, Edge, Upstream, answering, free_port, read_message
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, _, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, ACK, END_HEADERS = 1, 1, 4
+NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, FLOW_CONTROL_ERROR = 0, 1, 2, 3
+REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 7, 8, 11
+HELLO = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+
+def plain(**settings):
+    return dict(settings, accepts_h2c=1)
+
+
+class Frames:
+    """A client that writes frames by hand."""
+
+    def __init__(self, edge, settings=b"", receive_buffer=None):
+        self.wire = edge.connect(receive_buffer=receive_buffer)
+        self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
+        self.encoder.huffman = False
+        self.seen = []
+        self.wire.send(PREFACE)
+        self.send(SETTINGS, 0, 0, settings)
+
+    def send(self, kind, flags, stream, payload=b""):
+        self.wire.send(frame(kind, flags, stream, payload))
+
+    def request(self, stream, *fields, end=True, method="GET", path="/", authority="a.test"):
+        self.send(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream,
+                  self.encoder.encode([(":method", method), (":scheme", "http"), (":authority", authority),
+                                       (":path", path)] + list(fields)))
+
+    def next(self):
+        head = self.wire.read_exactly(9)
+        length, kind, flags = int.from_bytes(head[:3], "big"), head[3], head[4]
+        payload = self.wire.read_exactly(length)
+        stream = int.from_bytes(head[5:], "big") & 0x7FFFFFFF
+        fields = self.decoder.decode(payload) if kind == HEADERS else None
+        if kind == SETTINGS and not flags & ACK:
+            self.send(SETTINGS, ACK, 0)
+        return kind, flags, stream, fields if kind == HEADERS else payload
+
+    def until(self, kind, stream=None):
+        """The first frame of that kind (of that stream); others are passed over."""
+        while True:
+            got = self.next()
+            if got[0] == kind and (stream is None or got[2] == stream):
+                return got
+
+    def answer(self, stream):
+        """Fields, body, trailers of an answer; or raises Reset."""
+        fields, body, trailers = None, b"", None
+        while True:
+            kind, flags, at, payload = self.next()
+            if at != stream:
+                continue
+            if kind == RST_STREAM:
+                raise Reset(struct.unpack(">I", payload)[0])
+            if kind == HEADERS and fields is None and dict(payload)[":status"][0] != "1":
+                fields = dict(payload)
+            elif kind == HEADERS and fields is not None:
+                trailers = dict(payload)
+            if kind == DATA:
+                body += payload
+            if kind in (DATA, HEADERS) and flags & END_STREAM:
+                return fields, body, trailers
+
+    def code_of_end(self):
+        """The error code of the GOAWAY before the connection ends; None: it just ended."""
+        code = None
+        try:
+            while True:
+                kind, _, _, payload = self.next()
+                if kind == GOAWAY:
+                    code = struct.unpack(">I", payload[4:8])[0]
+        except (Closed, TimeoutError, OSError):
+            return code
+
+
+class Reset(Exception):
+    pass
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def window(stream, size):
+    return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", size))
+
+
+def curl(edge, *arguments):
+    run = subprocess.run(["curl", "-sS", "-m", "10", "--http2-prior-knowledge", *arguments], capture_output=True)
+    assert run.returncode == 0, (run.returncode, run.stderr)
+    return run.stdout
+
+
+# ---- requests and answers
+
+def a_request_over_http2_reaches_an_http1_upstream_as_one():
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1, ("cookie", "a=1"), ("cookie", "b=2"), ("te", "trailers"), path="/x/../y?q=1")
+        fields, body, _ = client.answer(1)
+        assert fields[":status"] == "200" and body == b"hello" and "connection" not in fields, fields
+        seen = edge.upstreams[0].got()
+        assert seen.start == "GET /y?q=1 HTTP/1.1", seen.start
+        assert seen.get("host") == "a.test" and seen.get("cookie") == "a=1; b=2"
+        assert seen.get("via") == "2.0 slipway" and seen.get("te") is None
+        record = edge.records()[0][1]
+        assert '"protocol":"HTTP/2.0"' in record, record
+
+
+def bodies_of_all_kinds_reach_the_upstream_whole():
+    def script(wire, upstream):
+        while True:
+            message = upstream.next(wire)
+            body = message.body
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    body = os.urandom(300000)
+    with Edge(Upstream(script), settings=plain()) as edge, tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        url = "http://127.0.0.1:%d/" % edge.port
+        for arguments in (("--data-binary", "@" + file.name), ("-T", file.name),
+                          ("--data-binary", "@" + file.name, "-H", "Content-Length:")):
+            assert curl(edge, *arguments, url) == body, arguments
+        assert curl(edge, "-d", "", url) == b""
+
+
+def static_files_are_served_in_frames():
+    folder = tempfile.mkdtemp()
+    try:
+        with open(os.path.join(folder, "index.html"), "w") as file:
+            file.write("<p>home</p>")
+        with open(os.path.join(folder, "big.bin"), "wb") as file:
+            file.write(bytes(range(256)) * 8000)
+        with Edge(site=folder, settings=plain()) as edge:
+            url = "http://127.0.0.1:%d" % edge.port
+            assert curl(edge, url + "/") == b"<p>home</p>"
+            assert curl(edge, url + "/big.bin") == bytes(range(256)) * 8000
+            assert curl(edge, "-r", "5-9", url + "/big.bin") == bytes(range(5, 10))
+            assert b"HTTP/2 404" in curl(edge, "-i", url + "/none.txt")
+            assert b"content-length: 2048000" in curl(edge, "-I", url + "/big.bin")
+    finally:
+        shutil.rmtree(folder)
+
+
+def errors_of_ours_are_answers_on_the_stream_and_the_connection_goes_on():
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1, path="/%zz")
+        assert client.answer(1)[0][":status"] == "400"
+        client.request(3, method="CONNECT", path="/", authority="a.test:443")
+        try:
+            client.answer(3)
+            raise AssertionError("a CONNECT with a path is malformed")
+        except Reset as reset:
+            assert reset.args[0] == PROTOCOL_ERROR
+        client.request(5)
+        assert client.answer(5)[1] == b"hello"
+
+
+def an_early_answer_ends_an_upload_without_an_error():
+    def script(wire, upstream):
+        wire.read_until(b"\r\n\r\n")
+        wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+        try:
+            while True:
+                wire.fill()
+        except Closed:
+            pass
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1, end=False, method="POST")
+        client.send(DATA, 0, 1, b"x" * 1000)
+        fields, body, _ = client.answer(1)
+        assert fields[":status"] == "403" and body == b"no"
+        assert struct.unpack(">I", client.until(RST_STREAM, 1)[3])[0] == NO_ERROR
+
+
+def a_truncated_answer_is_a_reset_and_never_an_end():
+    def script(wire, upstream):
+        upstream.next(wire)
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort")
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1)
+        try:
+            raise AssertionError(client.answer(1))
+        except Reset as reset:
+            assert reset.args[0] == INTERNAL_ERROR
+
+
+def a_client_that_resets_cancels_the_upstreams_work():
+    gone = threading.Event()
+
+    def script(wire, upstream):
+        upstream.next(wire)
+        try:
+            wire.fill()
+        except Closed:
+            gone.set()
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1)
+        edge.upstreams[0].got()
+        client.send(RST_STREAM, 0, 1, struct.pack(">I", CANCEL))
+        assert gone.wait(5)
+
+
+def trailers_of_a_chunked_answer_are_passed_on_and_filtered():
+    answer = ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+              "X-Sum: 9\r\nContent-Length: 3\r\nSet-Cookie: a=b\r\n\r\n")
+    with Edge(Upstream(answering(answer)), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1)
+        _, body, trailers = client.answer(1)
+        assert body == b"hello" and trailers == {"x-sum": "9"}, trailers
+        wire = edge.connect()
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: te\r\n\r\n")
+        wire.read_until(b"\r\n\r\n")
+        assert wire.read_until(b"\r\n\r\n").endswith(b"0\r\nX-Sum: 9\r\n\r\n")
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.read_until(b"\r\n\r\n")
+        assert wire.read_until(b"\r\n\r\n").endswith(b"0\r\n\r\n")
+
+
+def interim_answers_are_relayed():
+    answer = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + HELLO
+    with Edge(Upstream(answering(answer)), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1)
+        assert dict(client.until(HEADERS, 1)[3])[":status"] == "103"
+        assert client.answer(1)[1] == b"hello"
+
+
+# ---- streams beside each other
+
+def a_stream_that_takes_nothing_does_not_stall_its_neighbours():
+    body = b"x" * 300000
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n" + body
+    with Edge(Upstream(answering(answer)), settings=plain()) as edge:
+        client = Frames(edge)
+        client.wire.send(window(0, 10000000))
+        for stream in range(1, 21, 2):  # these stop at their windows
+            client.request(stream)
+        client.request(21)
+        client.wire.send(window(21, 1000000))
+        assert client.answer(21)[1] == body
+        for stream in range(1, 21, 2):
+            client.wire.send(window(stream, 1000000))
+
+
+def a_stalled_upload_does_not_stall_its_neighbours():
+    def script(wire, upstream):
+        head = wire.read_until(b"\r\n\r\n")
+        if b"/stall" in head:
+            time.sleep(4)
+        else:
+            wire.send(HELLO)
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        client = Frames(edge)
+        for stream in range(1, 9, 2):
+            client.request(stream, end=False, method="POST", path="/stall")
+            for _ in range(3):
+                client.send(DATA, 0, stream, b"x" * 16384)
+        client.request(9)
+        started = time.monotonic()
+        assert client.answer(9)[1] == b"hello" and time.monotonic() - started < 3
+
+
+def windows_grow_for_a_fast_upload():
+    size = 8 << 20
+
+    def script(wire, upstream):
+        wire.read_until(b"\r\n\r\n")
+        left = size - len(wire.buffer)
+        while left > 0:
+            left -= len(wire.socket.recv(1 << 20))
+        wire.send(HELLO)
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        wire = edge.connect()
+        connection.initiate_connection()
+        connection.send_headers(1, [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/"),
+                                    ("content-length", str(size))])
+        left, widest = size, 0
+        while left:
+            widest = max(widest, connection.local_flow_control_window(1))
+            room = min(connection.local_flow_control_window(1), left)
+            while room:
+                part = min(room, connection.max_outbound_frame_size)
+                connection.send_data(1, b"x" * part)
+                room, left = room - part, left - part
+            wire.send(connection.data_to_send())
+            if left:
+                connection.receive_data(wire.socket.recv(65536))
+        assert widest > 500000, widest
+
+
+def many_streams_at_once_are_all_answered():
+    with Edge(Upstream(answering(HELLO)), Upstream(answering(HELLO)), settings=plain()) as edge:
+        client = Frames(edge)
+        for stream in range(1, 201, 2):
+            client.request(stream)
+        done, bodies = set(), {}
+        while len(done) < 100:
+            kind, flags, stream, payload = client.next()
+            if kind == DATA:
+                bodies[stream] = bodies.get(stream, b"") + payload
+            if kind in (DATA, HEADERS) and flags & END_STREAM:
+                done.add(stream)
+        assert all(body == b"hello" for body in bodies.values()) and len(bodies) == 100
+
+
+# ---- floods: each ends with the connection, and costs the edge no memory
+
+def flooded(edge, make, code=ENHANCE_YOUR_CALM, settings=b""):
+    before = edge.memory_kib()
+    client = Frames(edge, settings=settings)
+    client.wire.socket.settimeout(5)
+    try:
+        for part in make(client):
+            client.wire.send(part)
+    except OSError:
+        pass
+    try:
+        ended = client.code_of_end()
+    finally:
+        client.wire.close()
+    assert ended in (code, None), ended
+    grown = edge.memory_kib() - before
+    assert grown < 30000, grown
+    assert edge.get().status == 200
+
+
+def control_frames_in_a_flood():
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        for one in (frame(PING, 0, 0, b"12345678"), frame(SETTINGS, 0, 0),
+                    frame(PRIORITY, 0, 1, b"\0\0\0\0\1")):
+            flooded(edge, lambda client: [one * 5000] * 200)
+        flooded(edge, lambda client: [window(0, 1) * 5000] * 200)
+
+
+def empty_data_in_a_flood():
+    def make(client):
+        client.request(1, end=False, method="POST")
+        return [frame(DATA, 0, 1) * 5000] * 100
+
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        flooded(edge, make)
+
+
+def rapid_resets_are_ended_and_reach_no_upstream_in_numbers():
+    def make(client):
+        for stream in range(1, 40001, 2):
+            client.request(stream)
+            yield frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL))
+
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        flooded(edge, make)
+        assert edge.upstreams[0].seen.qsize() < 400
+
+
+def resets_that_are_provoked_are_ended_too():
+    def make(client):
+        for stream in range(1, 40001, 2):
+            client.request(stream, end=False, method="POST")
+            yield window(stream, 0x7FFFFFFF)
+
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        flooded(edge, make)
+
+
+def continuations_without_end():
+    def make(client):
+        yield frame(HEADERS, 0, 1, client.encoder.encode([(":method", "GET")]))
+        for _ in range(100000):
+            yield frame(CONTINUATION, 0, 1, b"\x00\x01a\x01b" * 10)
+
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        flooded(edge, make, code=PROTOCOL_ERROR)
+
+
+def a_header_bomb_is_bounded_by_what_it_expands_to():
+    def make(client):
+        block = b"\x40\x01a\x7f\x81\x1e" + b"v" * 4000 + b"\xbe" * 12000
+        yield frame(HEADERS, END_HEADERS | END_STREAM, 1, block)
+
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        flooded(edge, make)
+
+
+def streams_with_zero_windows_end_with_the_send_timeout():
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000000
+    with Edge(Upstream(answering(answer)), settings=plain(send_timeout_ms=700)) as edge:
+        client = Frames(edge, settings=struct.pack(">HI", 4, 0))
+        before = edge.memory_kib()
+        for stream in range(1, 201, 2):
+            client.request(stream)
+        resets = 0
+        while resets < 100:
+            kind, _, _, payload = client.next()
+            resets += kind == RST_STREAM
+        assert edge.memory_kib() - before < 40000
+        client.request(201)
+        client.until(HEADERS, 201)
+
+
+def an_incomplete_header_block_has_a_deadline():
+    with Edge(Upstream(answering(HELLO)), settings=plain(header_timeout_ms=500)) as edge:
+        client = Frames(edge)
+        client.until(SETTINGS)  # and its acknowledgement is out: none may stand within a block
+        client.send(HEADERS, 0, 1, client.encoder.encode([(":method", "GET")]))
+        code = client.code_of_end()
+        assert code == ENHANCE_YOUR_CALM, code
+
+
+def an_idle_connection_is_closed_with_a_goaway():
+    with Edge(Upstream(answering(HELLO)), settings=plain(keepalive_timeout_ms=300)) as edge:
+        client = Frames(edge)
+        client.request(1)
+        client.answer(1)
+        assert client.code_of_end() == NO_ERROR
+
+
+# ---- the end
+
+def a_drain_says_goaway_twice_and_finishes_what_runs():
+    release = threading.Event()
+
+    def script(wire, upstream):
+        upstream.next(wire)
+        release.wait(5)
+        wire.send(HELLO)
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1)
+        edge.upstreams[0].got()
+        edge.command("quit 5000")
+        first = {}
+        while PING not in first or GOAWAY not in first:
+            kind, _, _, payload = client.next()
+            first.setdefault(kind, payload)
+        assert first[GOAWAY][:4] == b"\x7f\xff\xff\xff"
+        client.send(PING, ACK, 0, first[PING])
+        assert client.until(GOAWAY)[3][:4] == b"\0\0\0\1"
+        release.set()
+        assert client.answer(1)[1] == b"hello"
+        assert client.code_of_end() is None
+
+
+# ---- WebSockets
+
+class WebSocketUpstream(Upstream):
+    """Echoes bytes in upper case after a proper handshake."""
+
+    def __init__(self, is_wrong=False):
+        self.is_wrong = is_wrong
+        super().__init__(self.handshake)
+
+    def handshake(self, wire, upstream):
+        head = wire.read_until(b"\r\n\r\n").decode()
+        if "sec-websocket-key:" not in head.lower():
+            wire.send(HELLO)
+            return
+        self.head = head
+        key = [line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key:")][0]
+        digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        accept = "wrong" if self.is_wrong else base64.b64encode(digest).decode()
+        wire.send("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+                  "Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Protocol: chat\r\n\r\nfirst" % accept)
+        try:
+            while True:
+                if not wire.buffer:
+                    wire.fill()
+                data, wire.buffer = wire.buffer, b""
+                wire.send(data.upper())
+        except Closed:
+            wire.send(b"BYE")
+
+
+def extended_connect(client, stream):
+    client.send(HEADERS, END_HEADERS, stream, client.encoder.encode(
+        [(":method", "CONNECT"), (":protocol", "websocket"), (":scheme", "http"), (":authority", "a.test"),
+         (":path", "/chat"), ("sec-websocket-version", "13"), ("sec-websocket-protocol", "chat")]))
+
+
+def a_websocket_over_http2_is_a_tunnel():
+    upstream = WebSocketUpstream()
+    with Edge(upstream, settings=plain()) as edge:
+        client = Frames(edge)
+        settings = client.until(SETTINGS)[3]
+        assert struct.pack(">HI", 8, 1) in settings
+        extended_connect(client, 1)
+        fields = dict(client.until(HEADERS, 1)[3])
+        assert fields[":status"] == "200" and fields["sec-websocket-protocol"] == "chat"
+        assert "sec-websocket-accept" not in fields and "upgrade" not in fields, fields
+        assert "upgrade: websocket" in upstream.head.lower() and upstream.head.startswith("GET /chat HTTP/1.1")
+        got = b""
+        while got != b"first":
+            got += client.until(DATA, 1)[3]
+        client.send(DATA, 0, 1, b"abc")
+        assert client.until(DATA, 1)[3] == b"ABC"
+        client.request(3)  # the connection has other streams
+        client.send(DATA, END_STREAM, 1, b"z")
+        got, flags = b"", 0
+        while not flags & END_STREAM:
+            _, flags, _, data = client.until(DATA, 1)
+            got += data
+        assert got == b"ZBYE", got
+
+
+def a_wrong_accept_value_is_a_bad_gateway():
+    with Edge(WebSocketUpstream(is_wrong=True), settings=plain()) as edge:
+        client = Frames(edge)
+        extended_connect(client, 1)
+        assert client.answer(1)[0][":status"] == "502"
+
+
+# ---- HTTP/2 to upstreams
+
+class H2Upstream:
+    """An upstream that speaks HTTP/2 with prior knowledge. script(connection, event, number) answers a request."""
+
+    def __init__(self, script, streams=100):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.script, self.streams, self.connections, self.requests = script, streams, 0, []
+        self.resets, self.is_stopped = [], False
+        self.sockets = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                wire, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            self.sockets.append(wire)
+            threading.Thread(target=self.serve, args=(wire,), daemon=True).start()
+
+    def serve(self, wire):
+        connection = h2.connection.H2Connection(
+            h2.config.H2Configuration(client_side=False, header_encoding="utf-8", validate_inbound_headers=True))
+        connection.initiate_connection()
+        connection.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.streams})
+        wire.sendall(connection.data_to_send())
+        try:
+            while True:
+                data = wire.recv(65536)
+                if not data:
+                    return
+                for event in connection.receive_data(data):
+                    if isinstance(event, h2.events.RequestReceived):
+                        self.requests.append(dict(event.headers))
+                        self.script(connection, event, len(self.requests))
+                    if isinstance(event, h2.events.DataReceived):
+                        connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    if isinstance(event, h2.events.StreamReset):
+                        self.resets.append(event.error_code)
+                wire.sendall(connection.data_to_send())
+        except (OSError, h2.exceptions.ProtocolError):
+            wire.close()
+
+    def stop(self):
+        self.listener.close()
+        for wire in self.sockets:
+            wire.close()
+
+
+def hello2(connection, event, number):
+    connection.send_headers(event.stream_id, [(":status", "200"), ("x-number", str(number))])
+    connection.send_data(event.stream_id, b"hello", end_stream=True)
+
+
+def over_http2(**settings):
+    return plain(upstream_protocol=1, **settings)
+
+
+def requests_share_a_connection_to_an_http2_upstream():
+    upstream = H2Upstream(hello2)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        for _ in range(5):
+            answer = edge.get()
+            assert answer.status == 200 and answer.body == b"hello"
+        client = Frames(edge)
+        for stream in range(1, 41, 2):
+            client.request(stream, ("te", "trailers"))
+        done = 0
+        while done < 20:
+            kind, flags, _, _ = client.next()
+            done += kind == DATA and flags & END_STREAM
+        assert upstream.connections == 1 and len(upstream.requests) == 25
+        assert upstream.requests[0][":scheme"] == "http" and "connection" not in upstream.requests[0]
+        assert "te" not in upstream.requests[0] and upstream.requests[-1]["te"] == "trailers"
+    upstream.stop()
+
+
+def a_refused_stream_is_sent_again_whatever_its_method():
+    def script(connection, event, number):
+        if number == 1:
+            connection.reset_stream(event.stream_id, REFUSED_STREAM)
+        else:
+            hello2(connection, event, number)
+
+    upstream = H2Upstream(script)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        client = Frames(edge)
+        client.request(1, ("content-length", "3"), end=False, method="POST")
+        client.send(DATA, END_STREAM, 1, b"abc")
+        fields, body, _ = client.answer(1)
+        assert fields[":status"] == "200" and fields["x-number"] == "2" and body == b"hello", fields
+    upstream.stop()
+
+
+def a_goaway_sends_what_was_not_looked_at_elsewhere():
+    def script(connection, event, number):
+        if number == 1:
+            connection.close_connection(last_stream_id=0)
+        else:
+            hello2(connection, event, number)
+
+    upstream = H2Upstream(script)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        answer = edge.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        assert answer.status == 200, answer.status
+        assert upstream.connections == 2
+    upstream.stop()
+
+
+def a_reset_in_the_middle_of_an_answer_is_no_end():
+    def script(connection, event, number):
+        connection.send_headers(event.stream_id, [(":status", "200")])
+        connection.send_data(event.stream_id, b"part")
+        connection.reset_stream(event.stream_id, CANCEL)
+
+    upstream = H2Upstream(script)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        wire = edge.connect()
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        data, _ = wire.read_end()
+        assert b"0\r\n\r\n" not in data, data
+        client = Frames(edge)
+        client.request(1)
+        try:
+            raise AssertionError(client.answer(1))
+        except Reset:
+            pass
+    upstream.stop()
+
+
+def the_upstreams_limit_on_streams_is_kept():
+    held = []
+
+    def script(connection, event, number):
+        held.append((connection, event.stream_id))
+
+    upstream = H2Upstream(script, streams=2)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        first = Frames(edge)
+        first.request(1)
+        deadline = time.monotonic() + 5
+        while not upstream.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)  # its settings are known from here on
+        for stream in range(3, 13, 2):
+            first.request(stream)
+        while len(upstream.requests) < 6 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(upstream.requests) == 6 and upstream.connections >= 2, upstream.connections
+    upstream.stop()
+
+
+def a_client_that_leaves_cancels_the_stream_of_its_request():
+    upstream = H2Upstream(lambda connection, event, number: None)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        wire = edge.connect()
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        deadline = time.monotonic() + 5
+        while not upstream.requests and time.monotonic() < deadline:
+            time.sleep(0.01)
+        client = Frames(edge)
+        client.request(1)
+        while len(upstream.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        client.send(RST_STREAM, 0, 1, struct.pack(">I", CANCEL))
+        while not upstream.resets and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert upstream.resets == [CANCEL], upstream.resets
+    upstream.stop()
+
+
+# ---- gRPC, client and server of its own makers
+
+class Grpc:
+    """A server with one method of each kind, an edge before it, a client over TLS."""
+
+    def __init__(self):
+        import grpc
+        self.grpc, self.cancelled = grpc, threading.Event()
+        sizes = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
+        same = lambda data: data
+        outer = self
+
+        def unary(request, context):
+            context.set_trailing_metadata((("x-trailer", "t"),))
+            return request[::-1]
+
+        def failing(request, context):
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such thing")
+
+        def slow(request, context):
+            context.add_callback(outer.cancelled.set)
+            outer.cancelled.wait(5)
+            return b""
+
+        handlers = {
+            "/t/unary": grpc.unary_unary_rpc_method_handler(unary, same, same),
+            "/t/out": grpc.unary_stream_rpc_method_handler(
+                lambda request, context: (request + b"%d" % i for i in range(100)), same, same),
+            "/t/in": grpc.stream_unary_rpc_method_handler(lambda parts, context: b"".join(parts), same, same),
+            "/t/both": grpc.stream_stream_rpc_method_handler(
+                lambda parts, context: (part.upper() for part in parts), same, same),
+            "/t/failing": grpc.unary_unary_rpc_method_handler(failing, same, same),
+            "/t/slow": grpc.unary_unary_rpc_method_handler(slow, same, same),
+        }
+
+        class Handler(grpc.GenericRpcHandler):
+            def service(self, details):
+                return handlers.get(details.method)
+
+        self.server = grpc.server(futures.ThreadPoolExecutor(8), options=sizes)
+        self.server.add_generic_rpc_handlers((Handler(),))
+        port = self.server.add_insecure_port("127.0.0.1:0")
+        self.server.start()
+        self.edge = Edge("127.0.0.1:%d" % port, settings={"upstream_protocol": 1}, tls=True)
+        with open(self.edge.ca, "rb") as file:
+            credentials = grpc.ssl_channel_credentials(file.read())
+        self.channel = grpc.secure_channel("127.0.0.1:%d" % self.edge.tls_port, credentials, options=sizes + [
+            ("grpc.ssl_target_name_override", "localhost"), ("grpc.enable_http_proxy", 0)])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ignored):
+        self.channel.close()
+        self.server.stop(0)
+        self.edge.stop()
+
+
+def grpc_of_all_kinds_works_end_to_end():
+    with Grpc() as world:
+        channel, grpc = world.channel, world.grpc
+        answer, call = channel.unary_unary("/t/unary").with_call(b"hello", timeout=10)
+        assert answer == b"olleh" and ("x-trailer", "t") in [tuple(pair) for pair in call.trailing_metadata()]
+        assert call.code() == grpc.StatusCode.OK
+        assert list(channel.unary_stream("/t/out")(b"a", timeout=10)) == [b"a%d" % i for i in range(100)]
+        assert channel.stream_unary("/t/in")(iter([b"1", b"2", b"3"] * 100), timeout=10) == b"123" * 100
+        talk = channel.stream_stream("/t/both")
+        asked = threading.Semaphore(1)
+
+        def questions():
+            for i in range(20):  # each one waits for the answer to the one before
+                assert asked.acquire(timeout=10)
+                yield b"q%d" % i
+
+        answers = []
+        for reply in talk(questions(), timeout=10):
+            answers.append(reply)
+            asked.release()
+        assert answers == [b"Q%d" % i for i in range(20)]
+
+
+def grpc_errors_deadlines_and_large_messages():
+    with Grpc() as world:
+        channel, grpc = world.channel, world.grpc
+        try:
+            channel.unary_unary("/t/failing")(b"", timeout=10)
+            raise AssertionError("it fails")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.NOT_FOUND and error.details() == "no such thing"
+        try:
+            channel.unary_unary("/t/slow")(b"", timeout=0.5)
+            raise AssertionError("it is slow")
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert world.cancelled.wait(5)
+        world.cancelled.clear()
+        call = channel.unary_unary("/t/slow").future(b"", timeout=10)
+        time.sleep(0.2)
+        call.cancel()
+        assert world.cancelled.wait(5)
+        big = os.urandom(16 << 20)
+        assert channel.unary_unary("/t/unary")(big, timeout=30) == big[::-1]
+
+
+TESTS = [value for name, value in list(globals().items())
+         if getattr(value, "__code__", None) and value.__module__ == "__main__" and value.__code__.co_argcount == 0
+         and not isinstance(value, type) and name not in ("main", "plain", "over_http2")]
+
+
+def main():
+    edge_world.HARNESS = sys.argv[1]
+    wanted = [t for t in TESTS if not sys.argv[2:] or any(n in t.__name__ for n in sys.argv[2:])]
+    print("1..%d" % len(wanted))
+    failed = 0
+    for number, test in enumerate(wanted, 1):
+        try:
+            test()
+            print("ok %d - %s" % (number, test.__name__), flush=True)
+        except Exception:
+            failed += 1
+            print("not ok %d - %s" % (number, test.__name__))
+            for line in traceback.format_exc().splitlines():
+                print("# " + line, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
