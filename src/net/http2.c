@@ -58,6 +58,8 @@ struct http2_session {
     int32_t goaway_last; /* of the peer's GOAWAY; -1: none */
     struct http2_head head;
     struct http2_stream *head_stream;
+    int32_t last_id, gap_from,
+        gap_to; /* of the peer's streams; the newest identifiers it skipped */
     char *sink; /* during pack */
     size_t sink_len, sink_size;
 };
@@ -149,12 +151,39 @@ void http2_stream_leave(struct http2_stream *stream, enum http2_code code)
 
 /* ---- receiving */
 
+/* What nghttp2 passes over, but RFC 9113 calls a connection error: PRIORITY without a stream
+ * (§6.3), and a request on an identifier that the client went past without using it (§5.1.1). One
+ * that was used and is closed may still get frames that were on their way. */
+static bool is_out_of_place(const struct http2_session *session, const nghttp2_frame_hd *hd)
+{
+    if (hd->type == NGHTTP2_PRIORITY)
+        return hd->stream_id == 0;
+    return session->is_server && hd->type == NGHTTP2_HEADERS &&
+           hd->stream_id >= session->gap_from && hd->stream_id < session->gap_to &&
+           hd->stream_id % 2;
+}
+
+static void note_id(struct http2_session *session, int32_t id)
+{
+    int32_t next = session->last_id ? session->last_id + 2 : 1;
+
+    if (id > next) {
+        session->gap_from = next;
+        session->gap_to = id;
+    }
+    session->last_id = id;
+}
+
 static int on_begin_frame(nghttp2_session *inner, const nghttp2_frame_hd *hd, void *user_data)
 {
     struct http2_session *session = user_data;
     bool is_fine = true;
 
     (void)inner;
+    if (UNLIKELY(is_out_of_place(session, hd))) {
+        doom(session, HTTP2_PROTOCOL_ERROR, "frame on a stream that it cannot be on");
+        return NGHTTP2_ERR_CALLBACK_FAILURE;
+    }
     switch (hd->type) {
     case NGHTTP2_DATA:
         earn(session, FLOOD_CONTROL, 1);
@@ -202,6 +231,7 @@ static int on_begin_headers(nghttp2_session *inner, const nghttp2_frame *frame, 
     enum http2_block block = block_kind(session, stream, frame);
 
     if (block == HTTP2_REQUEST) {
+        note_id(session, id);
         stream = session->events->on_open(session);
         if (stream) {
             stream_enter(session, stream, id);

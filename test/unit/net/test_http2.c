@@ -454,6 +454,29 @@ static void streams_that_the_owner_refuses_may_be_sent_again(void **state)
     assert_int_equal(sent_number(RST_STREAM, &id), HTTP2_REFUSED_STREAM);
 }
 
+static void frames_on_streams_that_they_cannot_be_on_end_the_connection(void **state)
+{
+    static const uint8_t priority[5] = {0, 0, 0, 0, 1};
+    uint32_t id;
+
+    (void)state;
+    headers(END_STREAM, 5, GET);
+    assert_true(deliver());
+    frame(PRIORITY, 0, 1, priority, sizeof(priority));
+    assert_true(deliver());
+    headers(END_STREAM, 3, GET); /* skipped, and never to be used */
+    assert_false(deliver());
+    assert_int_equal(sent_number(GOAWAY, &id), HTTP2_PROTOCOL_ERROR);
+
+    http2_session_free(self->session);
+    buf_clear(&self->in);
+    buf_clear(&self->out);
+    open_session(true);
+    frame(PRIORITY, 0, 0, priority, sizeof(priority));
+    assert_false(deliver());
+    assert_int_equal(sent_number(GOAWAY, &id), HTTP2_PROTOCOL_ERROR);
+}
+
 /* ---- floods */
 
 static void each_kind_of_flood_ends_the_connection(void **state)
@@ -733,6 +756,7 @@ int main(void)
         with(a_header_list_over_the_limit_is_431_and_one_far_over_ends_the_connection),
         with(continuations_are_bounded),
         with(streams_that_the_owner_refuses_may_be_sent_again),
+        with(frames_on_streams_that_they_cannot_be_on_end_the_connection),
         with(each_kind_of_flood_ends_the_connection),
         with(resets_that_the_peer_provokes_are_counted_too),
         with(patience_grows_back_with_time),
