@@ -208,13 +208,17 @@ bool http1_value_is_valid(struct slice value);
 
 /* ---- chunked transfer coding (RFC 9112 §7.1) */
 
-struct http1_chunked { /* zero it for each body */
+#define HTTP1_TRAILERS_MAX 16384u
+
+struct http1_chunked { /* zero it for each body, but for `trailers` */
     unsigned state;
     unsigned digits;
     uint64_t remaining;       /* of the present chunk */
     uint32_t extension_bytes; /* of the whole body; bounded */
-    uint32_t trailer_bytes;   /* bounded; trailers are checked and dropped */
+    uint32_t trailer_bytes;   /* bounded */
     uint32_t line_bytes;      /* of the present trailer line */
+    struct buf *trailers;     /* the caller's, empty: gets the trailer lines, each with its CRLF;
+                                 NULL: they are checked and dropped */
 };
 
 /* Decode what is there, in place.

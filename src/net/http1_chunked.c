@@ -2,13 +2,13 @@
  *
  * Why strict: a chunk size with a sign, white space, a prefix or a bare LF is read differently by
  * different servers, and each such difference has been a request-smuggling hole. Extensions are
- * skipped and bounded; trailers are checked, bounded and dropped (RFC 9110 §6.5.1 lets an
- * intermediary do so).
+ * skipped and bounded; trailers are checked and bounded, and handed out as lines to who asks for
+ * them.
  */
 #include "net/http1_private.h"
 
 #define EXTENSION_BYTES_MAX (16u * 1024u)
-#define TRAILER_BYTES_MAX   (16u * 1024u)
+#define TRAILER_BYTES_MAX   HTTP1_TRAILERS_MAX
 
 enum chunked_state {
     CHUNKED_SIZE,      /* first or further digits of a size */
@@ -49,6 +49,8 @@ static const char *trailer_byte(struct http1_chunked *chunked, char byte)
 {
     if (++chunked->trailer_bytes > TRAILER_BYTES_MAX)
         return "trailers are too large";
+    if (chunked->trailers && !(chunked->state == CHUNKED_TRAILER_START && byte == '\r'))
+        buf_append_byte(chunked->trailers, byte);
     switch (chunked->state) {
     case CHUNKED_TRAILER_START:
         chunked->line_bytes = 0;

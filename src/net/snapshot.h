@@ -167,7 +167,8 @@ struct snapshot_settings {                /* of the client side; zero = default 
     struct snapshot_range proxy_networks; /* from these every connection must begin with a PROXY
                                              header; from others none may */
     struct snapshot_text ticket_keys; /* any bytes: TLS_TICKET_KEY_BYTES each, first one encrypts */
-    uint32_t reserved[16];
+    uint32_t accepts_h2c; /* HTTP/2 with prior knowledge on plain listeners; default no */
+    uint32_t reserved[15];
 };
 
 #define SNAPSHOT_ARRAYS(X)                                                                         \
