@@ -134,6 +134,22 @@ static struct slice access_label(const struct request *request)
     return SLICE("\x1f\x1f\x1f\x1frun"); /* belongs to no app: no route matched */
 }
 
+static char *put_client(char *at, const struct client *client)
+{
+    if (UNLIKELY(client->request.is_forwarded))
+        return at + identity_address(client, at);
+    return rewrite_slice(at, connection_address(client->facts));
+}
+
+/* The connection's TLS, as members that follow. */
+static char *put_tls(char *at, const struct tls *tls)
+{
+    at = rewrite_slice(PUT(at, ",\"tls\":\""), slice_from(tls_version(tls)));
+    at = rewrite_slice(PUT(at, "\",\"cipher\":\""), slice_from(tls_cipher(tls)));
+    at = put_json(PUT(at, "\",\"sni\":\""), tls_name(tls));
+    return tls_is_resumed(tls) ? PUT(at, "\",\"resumed\":true") : PUT(at, "\",\"resumed\":false");
+}
+
 static char *put_record(struct edge *edge, const struct client *client, char *at)
 {
     const struct request *request = &client->request;
@@ -163,19 +179,22 @@ static char *put_record(struct edge *edge, const struct client *client, char *at
     at = PUT(at, "\",\"upstream_us\":");
     at = rewrite_u64(at, request->dispatched_us ? now_us - request->dispatched_us : 0);
     at = PUT(at, ",\"client\":\"");
-    at = rewrite_slice(at, connection_address(client->facts));
+    at = put_client(at, client);
     at = PUT(at, "\",\"reason\":\"");
     at = put_json(at, slice_from(request->reason));
-    at = request->version_minor ? PUT(at, "\",\"protocol\":\"HTTP/1.1\"}\n")
-                                : PUT(at, "\",\"protocol\":\"HTTP/1.0\"}\n");
-    return at;
+    at = client->protocol == CLIENT_HTTP2 ? PUT(at, "\",\"protocol\":\"HTTP/2.0\"")
+         : request->version_minor         ? PUT(at, "\",\"protocol\":\"HTTP/1.1\"")
+                                          : PUT(at, "\",\"protocol\":\"HTTP/1.0\"");
+    if (client->facts->tls)
+        at = put_tls(at, client->facts->tls);
+    return PUT(at, "}\n");
 }
 
 void access_append(struct edge *edge, const struct client *client)
 {
     const struct request *request = &client->request;
     size_t worst =
-        1024 +
+        3072 +
         6 * (request->id.len + request->method_text.len + request->host.len + request->path.len) +
         access_label(request).len;
 

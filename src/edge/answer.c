@@ -3,6 +3,7 @@
 #include <sys/sendfile.h>
 
 #define PAGE_BYTES_MAX   2048u
+#define TEXT_BYTES_MAX   8192u
 #define SENDFILE_BYTES   (1024u * 1024u)
 #define SENDFILE_ROUNDS  8u
 #define COPY_BYTES       (64u * 1024u)
@@ -173,6 +174,27 @@ void answer_error(struct client *client, unsigned status, const char *reason)
     answer_page(client, status, reason, SLICE(""));
 }
 
+void answer_redirect(struct client *client, struct slice location)
+{
+    answer_page(client, 308, "this host is served over https", location);
+}
+
+void answer_text(struct client *client, struct slice text)
+{
+    char *start, *at;
+
+    answer_begin(client, 200, "");
+    start = answer_room(client);
+    at = put_head(client, start, "application/octet-stream", text.len, SLICE(""));
+    if (client->request.method != HTTP1_METHOD_HEAD) {
+        at = rewrite_slice(at, slice_sub(text, 0, TEXT_BYTES_MAX));
+        client->request.bytes_sent = text.len;
+    }
+    answer_queue(client, start, at);
+    request_touch(client);
+    answer_move(client);
+}
+
 void answer_options(struct client *client)
 {
     char *start, *at;
@@ -318,6 +340,8 @@ static bool copy_file(struct client *client)
         }
         request->file_offset += (uint64_t)got;
         request->file_left -= (uint64_t)got;
+        if (request->file_left == 0)
+            transport_last(&client->transport);
         answer_queue(client, room, room + got);
         if (!answer_flush(client))
             return false;
@@ -379,6 +403,10 @@ void answer_move(struct client *client)
     struct request *request = &client->request;
     bool is_plain = client->transport.kind == TRANSPORT_PLAIN;
 
+    if (client->protocol == CLIENT_HTTP2)
+        http2_answer_local(client);
+    if (!request->file_left)
+        transport_last(&client->transport);
     if (!output_is_empty(&client->output)) {
         if (is_plain && request->file_left) {
             ssize_t put;

@@ -6,6 +6,7 @@
  *                                                └── answered early, or badly ──► LINGER ──► CLOSED
  */
 #include "edge/edge_private.h"
+#include "net/http2.h"
 #include <stdlib.h>
 
 #define TIMER_STEP_US                                                                              \
@@ -70,10 +71,11 @@ static void on_tunnel_deadline(struct client *client)
 }
 
 static void (*const on_deadline[])(struct client *client) = {
-    [CLIENT_PROXY] = on_idle_deadline,    [CLIENT_HANDSHAKE] = handshake_timed_out,
-    [CLIENT_IDLE] = on_idle_deadline,     [CLIENT_HEAD] = on_head_deadline,
-    [CLIENT_REQUEST] = request_timed_out, [CLIENT_TUNNEL] = on_tunnel_deadline,
-    [CLIENT_LINGER] = on_idle_deadline,   [CLIENT_CLOSED] = on_idle_deadline,
+    [CLIENT_PROXY] = on_idle_deadline,         [CLIENT_HANDSHAKE] = handshake_timed_out,
+    [CLIENT_SESSION] = http2_client_timed_out, [CLIENT_IDLE] = on_idle_deadline,
+    [CLIENT_HEAD] = on_head_deadline,          [CLIENT_REQUEST] = request_timed_out,
+    [CLIENT_TUNNEL] = on_tunnel_deadline,      [CLIENT_LINGER] = on_idle_deadline,
+    [CLIENT_CLOSED] = on_idle_deadline,
 };
 
 static void client_on_timer(struct loop_timer *timer)
@@ -135,7 +137,7 @@ static bool client_read(struct client *client)
     return false;
 }
 
-static void refuse(struct client *client, const struct http1_failure *failure)
+void client_refuse(struct client *client, const struct http1_failure *failure)
 {
     struct request *request = &client->request;
 
@@ -152,6 +154,14 @@ static void refuse(struct client *client, const struct http1_failure *failure)
     answer_error(client, failure->status, failure->reason);
 }
 
+/* HTTP/2 with prior knowledge: what is there is (the beginning of) its preface. */
+static bool client_is_preface(const struct client *client, size_t len)
+{
+    return client->transport.kind == TRANSPORT_PLAIN && client->state == CLIENT_IDLE && len &&
+           memcmp(client->block->bytes + client->from, HTTP2_PREFACE,
+                  MIN(len, HTTP2_PREFACE_LEN)) == 0;
+}
+
 /* Find the next request in what is there or comes. False: it is not complete, or the client is
  * closed. */
 static bool client_take_request(struct client *client)
@@ -162,7 +172,12 @@ static bool client_take_request(struct client *client)
     for (;;) {
         size_t len = client->to - client->from;
 
-        if (len > client->progress.scanned) {
+        if (UNLIKELY(edge->settings.accepts_h2c) && client_is_preface(client, len)) {
+            if (len >= HTTP2_PREFACE_LEN) {
+                http2_client_begin(client);
+                return true;
+            }
+        } else if (len > client->progress.scanned) {
             enum http1_result result =
                 http1_parse_request(client->block->bytes + client->from, len, &client->progress,
                                     &edge->limits, &edge->head, &failure);
@@ -176,7 +191,7 @@ static bool client_take_request(struct client *client)
             }
             if (result == HTTP1_BAD) {
                 client->progress.scanned = 0;
-                refuse(client, &failure);
+                client_refuse(client, &failure);
                 return true;
             }
             if (client->state == CLIENT_IDLE) {
@@ -201,6 +216,10 @@ void client_advance(struct client *client)
                 return;
         } else if (client->state == CLIENT_REQUEST && client->request.state == REQUEST_QUEUED) {
             upstream_dispatch(client);
+        } else if (UNLIKELY(client->state == CLIENT_PROXY)) {
+            handshake_proxy(client);
+            if (client->state == CLIENT_PROXY)
+                return;
         } else if (UNLIKELY(client->state == CLIENT_HANDSHAKE)) {
             handshake_advance(client);
             if (client->state == CLIENT_HANDSHAKE)
@@ -229,6 +248,10 @@ void client_request_done(struct client *client)
 
     request_record(client);
     request_release(client);
+    if (client->protocol == CLIENT_HTTP2) { /* a stream has one request */
+        client_close(client, false);
+        return;
+    }
     if (UNLIKELY(client->is_last)) {
         if (is_unread)
             client_linger(client);
@@ -262,6 +285,12 @@ void client_linger(struct client *client)
     client_set_state(client, CLIENT_LINGER);
     client_set_deadline(client, loop_now_us(client->edge->loop) + LINGER_US);
     client_resume_later(client);
+}
+
+void client_linger_at_most(struct client *client, uint64_t bytes)
+{
+    if (client->state == CLIENT_LINGER && bytes < LINGER_BYTES_MAX)
+        client->lingered_bytes = LINGER_BYTES_MAX - bytes;
 }
 
 static void client_linger_read(struct client *client)
@@ -303,7 +332,9 @@ static void on_request_event(struct client *client)
     }
     if (request->state != REQUEST_FORWARDED)
         return;
-    if (!output_is_empty(&client->output) && client->transport.can_write)
+    /* What was queued on a stream leaves it on its own. */
+    if (client->transport.can_write &&
+        (!output_is_empty(&client->output) || client->protocol == CLIENT_HTTP2))
         forward_response(client);
     if (client->state != CLIENT_REQUEST || request->state != REQUEST_FORWARDED)
         return;
@@ -325,13 +356,16 @@ static void client_run(struct client *client)
     case CLIENT_LINGER:
         client_linger_read(client);
         break;
+    case CLIENT_SESSION:
+        http2_client_move(client);
+        break;
     default:
         break;
     }
     client_advance(client);
 }
 
-static void client_on_event(struct loop_io *io, unsigned events)
+void client_on_event(struct loop_io *io, unsigned events)
 {
     struct client *client = container_of(io, struct client, transport.io);
 
@@ -400,7 +434,7 @@ struct client *client_new(struct edge *edge, struct connection_facts *facts,
 void client_accept(struct listener *listener, int fd, const struct sockaddr_storage *address)
 {
     struct edge *edge = listener->edge;
-    struct connection_facts *facts = connection_facts_new(listener, address);
+    struct connection_facts *facts = connection_facts_new(listener, fd, address);
     struct client *client;
     struct error err;
 
@@ -409,7 +443,7 @@ void client_accept(struct listener *listener, int fd, const struct sockaddr_stor
         return;
     }
     client = client_new(edge, facts, CLIENT_HTTP1);
-    connection_facts_unref(facts);
+    connection_facts_unref(facts); /* the client's reference is left */
     client->transport.io = (struct loop_io){.fd = fd, .on_event = client_on_event};
     client->transport.can_write = true;
     if (loop_io_start(edge->loop, &client->transport.io, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
@@ -417,10 +451,10 @@ void client_accept(struct listener *listener, int fd, const struct sockaddr_stor
         client_close(client, false);
         return;
     }
-    if (listener->is_tls) {
-        client_set_state(client, CLIENT_HANDSHAKE);
-        client_set_deadline(client, edge_after_ms(edge, edge->settings.handshake_timeout_ms));
-    }
+    if (!listener->is_tls && facts->is_counted)
+        return;
+    client_set_state(client, facts->is_counted ? CLIENT_HANDSHAKE : CLIENT_PROXY);
+    client_set_deadline(client, edge_after_ms(edge, edge->settings.handshake_timeout_ms));
 }
 
 void client_close(struct client *client, bool is_abort)
@@ -436,6 +470,8 @@ void client_close(struct client *client, bool is_abort)
         request_release(client);
     }
     handshake_end(client);
+    if (client->http2)
+        http2_client_close(client);
     transport_close(&client->transport, is_abort);
     loop_timer_stop(&client->timer);
     block_release(client);
@@ -455,8 +491,12 @@ void client_close(struct client *client, bool is_abort)
 void client_bury(struct edge *edge)
 {
     list_each_safe (node, &edge->graveyard_clients) {
+        struct client *client = container_of(node, struct client, node);
+
         list_remove(node);
-        client_free(edge, container_of(node, struct client, node));
+        if (client->http2)
+            http2_client_free(client);
+        client_free(edge, client);
     }
 }
 
@@ -471,7 +511,8 @@ void client_evict_idle(struct edge *edge, unsigned count)
         list_each (node, &edge->clients) {
             struct client *client = container_of(node, struct client, node);
 
-            if (client->state == CLIENT_IDLE && !client->transport.can_read &&
+            if (((client->state == CLIENT_IDLE && !client->transport.can_read) ||
+                 (client->state == CLIENT_SESSION && http2_client_is_idle(client))) &&
                 (!oldest || client->idle_since_us < oldest->idle_since_us))
                 oldest = client;
         }
@@ -489,10 +530,13 @@ void client_quit_all(struct edge *edge)
     list_each_safe (node, &edge->clients) {
         struct client *client = container_of(node, struct client, node);
 
+        if (client->state == CLIENT_SESSION)
+            http2_client_drain(client);
         if (edge->is_draining)
             continue;
         client->is_last = true;
-        if (client->state == CLIENT_HANDSHAKE && !client->handshake)
+        if (client->state == CLIENT_PROXY ||
+            (client->state == CLIENT_HANDSHAKE && !client->handshake))
             client_close(client, false); /* it has said nothing yet */
         if (client->state != CLIENT_IDLE)
             continue;

@@ -2,6 +2,7 @@
  * came in. */
 #include "base/map.h"
 #include "edge/edge_private.h"
+#include "net/proxy_protocol.h"
 #include <arpa/inet.h>
 #include <stdlib.h>
 
@@ -86,7 +87,7 @@ static void connections_count(struct edge *edge, int change)
     count_u32(&edge->counters->connections, edge->connection_count);
 }
 
-struct connection_facts *connection_facts_new(const struct listener *listener,
+struct connection_facts *connection_facts_new(const struct listener *listener, int fd,
                                               const struct sockaddr_storage *address)
 {
     struct connection_facts *facts = malloc(sizeof(*facts));
@@ -96,15 +97,68 @@ struct connection_facts *connection_facts_new(const struct listener *listener,
     *facts = (struct connection_facts){.references = 1,
                                        .edge = listener->edge,
                                        .is_tls = listener->is_tls,
-                                       .port = listener->port};
+                                       .port = listener->port,
+                                       .fd = fd};
     facts_address(facts, address);
     facts_fields(facts);
-    if (!peer_count(facts, 1)) {
+    /* A proxy in front has as many connections as its clients: those count, once they are known. */
+    facts->is_counted = !identity_is_proxy(facts->edge, facts->address);
+    if (facts->is_counted && !peer_count(facts, 1)) {
         free(facts);
         return NULL;
     }
     connections_count(facts->edge, 1);
     return facts;
+}
+
+bool connection_facts_proxied(struct connection_facts *facts, const struct proxy_header *header)
+{
+    if (header->is_known) {
+        memcpy(facts->address, header->source.address, sizeof(facts->address));
+        memcpy(facts->local, header->destination.address, sizeof(facts->local));
+        facts->is_ipv4 = memcmp(facts->address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
+        facts->source_port = header->source.port;
+        facts->port = header->destination.port;
+        facts->is_proxied = true;
+        facts_fields(facts);
+    }
+    facts->is_counted = peer_count(facts, 1);
+    return facts->is_counted;
+}
+
+static void take_end(const struct sockaddr_storage *address, struct proxy_address *ret_end)
+{
+    struct connection_facts facts;
+
+    facts_address(&facts, address);
+    memcpy(ret_end->address, facts.address, sizeof(ret_end->address));
+    ret_end->port = 0;
+    if (address->ss_family == AF_INET)
+        ret_end->port = ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+    else if (address->ss_family == AF_INET6)
+        ret_end->port = ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+}
+
+void connection_ends(const struct connection_facts *facts, struct proxy_address *ret_source,
+                     struct proxy_address *ret_destination)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+
+    if (facts->is_proxied) {
+        memcpy(ret_source->address, facts->address, sizeof(ret_source->address));
+        memcpy(ret_destination->address, facts->local, sizeof(ret_destination->address));
+        ret_source->port = facts->source_port;
+        ret_destination->port = facts->port;
+        return;
+    }
+    if (getpeername(facts->fd, (struct sockaddr *)&address, &len) != 0)
+        memset(&address, 0, sizeof(address));
+    take_end(&address, ret_source);
+    len = sizeof(address);
+    if (getsockname(facts->fd, (struct sockaddr *)&address, &len) != 0)
+        memset(&address, 0, sizeof(address));
+    take_end(&address, ret_destination);
 }
 
 struct connection_facts *connection_facts_ref(struct connection_facts *facts)
@@ -117,7 +171,8 @@ void connection_facts_unref(struct connection_facts *facts)
 {
     if (!facts || --facts->references > 0)
         return;
-    (void)peer_count(facts, -1);
+    if (facts->is_counted)
+        (void)peer_count(facts, -1);
     connections_count(facts->edge, -1);
     free(facts);
 }

@@ -207,7 +207,8 @@ void edge_check_quit(struct edge *edge)
         return;
     if (edge->client_count == 0) {
         quit_finish(edge);
-    } else if (edge->client_count == edge->tunnel_count && !edge->is_draining) {
+    } else if (edge->client_count - edge->session_count == edge->tunnel_count &&
+               !edge->is_draining) {
         /* Nothing ends a tunnel from outside, and its instance ends next: a moment for a close that
          * is under way. */
         uint64_t end_us = edge_after_ms(edge, QUIT_TUNNELS_MS);
@@ -440,6 +441,8 @@ static int edge_init(struct edge *edge, struct error *err)
     list_init(&edge->free_upstreams);
     list_init(&edge->graveyard_clients);
     list_init(&edge->graveyard_upstreams);
+    list_init(&edge->http2.graveyard);
+    list_init(&edge->securities);
     list_init(&edge->handshakes);
     list_init(&edge->handshake_queue);
     list_init(&edge->signing);
@@ -506,6 +509,7 @@ static void edge_done(struct edge *edge)
     if (edge->next_snapshot >= 0)
         close(edge->next_snapshot);
     static_cache_free(edge->statics);
+    stream_pool_trim(&edge->http2);
     block_pool_done(&edge->blocks);
     map_free(edge->peers);
     map_free(edge->handshake_sources);

@@ -2,6 +2,7 @@
  *
  *   listener.c  accepts               request.c   what a request means: host, path, route
  *   connection.c  what the requests of a connection share
+ *   admission.c   421, 308, 403   identity.c   X-Forwarded-* and their like
  *   handshake.c   TLS, PROXY headers   signing.c   what the signer and control are asked for
  *   table_tls.c   certificates of a table
  *   client.c    client connections    rewrite.c   header blocks for upstream and for the client
@@ -53,6 +54,7 @@ struct endpoint {     /* one instance; lives as long as a table names it or a co
     uint32_t drained_reported; /* bit i: PEER_DRAINED with is_tunnels = i went out for this table */
     uint64_t ejected_until_us; /* refused lately: passed over while others are there */
     struct list idle;          /* upstreams, most recently used first */
+    struct list links;         /* HTTP/2 connections, see http2_upstream.c */
     char *label, *name;        /* owned */
     char address_text[ADDRESS_TEXT_SIZE];
 };
@@ -73,8 +75,9 @@ struct table { /* a compiled snapshot; requests in flight hold references */
     size_t size;
     struct snapshot snapshot;
     struct service *services;
-    struct endpoint **endpoints; /* of all services, by index in the snapshot */
-    struct tls_server *tls;      /* what TLS listeners serve */
+    struct endpoint **endpoints;           /* of all services, by index in the snapshot */
+    struct tls_server *tls;                /* what TLS listeners serve */
+    struct upstream_security **securities; /* two for each of its upstream_tls, opening.c */
     uint32_t *certificates; /* by index in the snapshot: that in `tls`, or TLS_NO_CERTIFICATE */
     uint32_t *authorities;  /* by index in the snapshot: that in `tls`, or TLS_NO_CLIENT_CA */
     uint32_t certificates_done, hosts_done; /* of the compilation */
@@ -89,6 +92,14 @@ enum upstream_state {
 #undef X
 };
 
+struct upstream_security { /* how an instance that speaks TLS is verified */
+    struct list node;      /* edge.securities */
+    unsigned references;
+    bool is_unverified, is_http2;
+    struct tls_client *client;
+    struct buf ca_pem;
+};
+
 struct upstream {
     struct transport transport;
     enum upstream_state state;
@@ -99,17 +110,22 @@ struct upstream {
     bool is_answer_ended; /* all of it was queued for the client */
     struct edge *edge;
     struct endpoint *endpoint;
-    struct client *client; /* NULL while idle */
-    struct list node;      /* endpoint.idle, or edge.graveyard */
-    uint64_t expires_us;   /* idle */
-    uint64_t keepalive_us; /* how long it may idle */
-    struct block *block;   /* bytes[from, to) are not consumed */
+    struct client *client;   /* NULL while idle */
+    struct opening *opening; /* what stands before the first request; NULL: nothing (more) */
+    struct upstream_security *security; /* a reference; NULL: plain */
+    char *name;                         /* that was verified; owned */
+    bool is_private;                    /* for this client alone */
+    struct list node;                   /* endpoint.idle, or edge.graveyard */
+    uint64_t expires_us;                /* idle */
+    uint64_t keepalive_us;              /* how long it may idle */
+    struct block *block;                /* bytes[from, to) are not consumed */
     size_t from, to;
     struct http1_progress progress;
     enum http1_body body; /* of the answer */
     uint64_t body_left;
     struct http1_chunked chunked;
     struct output output; /* the request on its way */
+    struct buf trailers;  /* of the answer, as lines */
     char chunk_head[HTTP1_CHUNK_HEAD_MAX];
 };
 
@@ -137,8 +153,12 @@ struct request {
     bool is_replayable;     /* header block and all of the body so far are still in memory */
     bool is_answer_begun;   /* a final status line was queued for the client */
     bool is_answer_chunked;
+    bool takes_trailers;  /* its client said so */
     bool is_fresh_wanted; /* a pooled connection died under it */
-    struct table *table;  /* a reference */
+    bool is_secure;       /* it came over TLS, to us or to a proxy that may tell */
+    bool is_forwarded;    /* by a trusted proxy: forwarded_for is the client */
+    uint8_t forwarded_for[16];
+    struct table *table; /* a reference */
     const struct snapshot_route *route;
     const struct service *service;
     struct upstream *upstream;
@@ -156,6 +176,7 @@ struct request {
     uint64_t body_left;  /* not consumed yet */
     uint64_t body_seen;  /* consumed so far */
     struct http1_chunked chunked;
+    struct buf trailers;      /* of the body, as lines */
     struct block *head_block; /* the header block for the upstream */
     size_t head_len;
     uint64_t started_us, dispatched_us, answered_us;
@@ -176,10 +197,15 @@ struct connection_facts {
     unsigned references;
     struct edge *edge;
     bool is_tls;     /* on the wire that the client sees */
-    uint16_t port;   /* that it connected to, host order; 0: unix */
-    struct tls *tls; /* borrowed from the connection's transport, which outlives its streams */
+    bool is_counted; /* in edge.peers */
+    bool is_proxied; /* by a PROXY header: address, source_port, local and port are its */
     bool is_ipv4;
-    uint8_t address[16];             /* of the client; IPv4 as ::ffff:a.b.c.d, unix: zero */
+    uint16_t port; /* that it connected to, host order; 0: unix */
+    uint16_t source_port;
+    int fd;              /* of the connection, borrowed */
+    struct tls *tls;     /* borrowed from the connection's transport, which outlives its streams */
+    uint8_t address[16]; /* of the client; IPv4 as ::ffff:a.b.c.d, unix: zero */
+    uint8_t local[16];   /* where it connected to, when is_proxied */
     uint8_t address_at, address_len; /* the client's address within `fields` */
     uint8_t fields_len;
     char fields[EDGE_CLIENT_FIELDS_MAX]; /* "X-Forwarded-For: …" and what else depends on the
@@ -187,7 +213,7 @@ struct connection_facts {
 };
 
 #define CLIENT_STATES(X)                                                                           \
-    X(PROXY) X(HANDSHAKE) X(IDLE) X(HEAD) X(REQUEST) X(TUNNEL) X(LINGER) X(CLOSED)
+    X(PROXY) X(HANDSHAKE) X(SESSION) X(IDLE) X(HEAD) X(REQUEST) X(TUNNEL) X(LINGER) X(CLOSED)
 enum client_state {
 #define X(name) CLIENT_##name,
     CLIENT_STATES(X)
@@ -229,6 +255,7 @@ struct client { /* whoever sends requests one after the other: a connection, or 
     struct edge *edge;
     struct connection_facts *facts; /* a reference */
     struct handshake *handshake;    /* HANDSHAKE, once the client has said something; owned */
+    struct http2_client *http2;     /* of a connection that speaks HTTP/2; owned */
     uint64_t deadline_us;
     struct loop_timer timer;
     struct block *block; /* bytes[from, to) are not consumed; the header block stands before `from`
@@ -244,6 +271,15 @@ struct client { /* whoever sends requests one after the other: a connection, or 
     uint64_t lingered_bytes;
     struct list node;        /* edge.clients, or edge.graveyard */
     struct list resume_node; /* edge.resumed */
+};
+
+/* ---- HTTP/2, see stream_private.h */
+
+struct http2_pool { /* memory that is used again */
+    void *free_streams, *free_pieces;
+    unsigned free_stream_count, free_piece_count;
+    size_t buffered;       /* received bytes that nobody took yet */
+    struct list graveyard; /* connections to upstreams */
 };
 
 /* ---- the edge */
@@ -283,6 +319,7 @@ struct edge {
     struct block_pool blocks;
     struct list clients, graveyard_clients, graveyard_upstreams, endpoints, resumed;
     struct list free_clients, free_upstreams;
+    struct list securities;
     unsigned free_client_count, free_upstream_count;
     struct loop_deferred resume_work, burial;
     struct loop_timer expiry; /* of idle upstreams; runs while there are some */
@@ -293,6 +330,8 @@ struct edge {
     struct map *peers;         /* connections by client address, when limited */
     unsigned connection_count; /* of clients; `client_count` counts streams, too */
     unsigned client_count, tunnel_count, connection_limit;
+    unsigned session_count; /* clients that are connections of HTTP/2 */
+    struct http2_pool http2;
     uint32_t retry_fifths; /* the retry budget: a request earns one fifth of a retry */
     unsigned idle_upstreams;
     uint64_t random_state[2];
@@ -330,16 +369,25 @@ void listener_limits(struct edge *edge); /* after settings changed */
 
 /* connection.c */
 /* NULL: this address has as many connections as it may. One reference, the caller's. */
-struct connection_facts *connection_facts_new(const struct listener *listener,
+struct connection_facts *connection_facts_new(const struct listener *listener, int fd,
                                               const struct sockaddr_storage *address);
+struct proxy_header;
+/* A PROXY header says who it is. False: this address has as many connections as it may. */
+MUST_USE bool connection_facts_proxied(struct connection_facts *facts,
+                                       const struct proxy_header *header);
 struct connection_facts *connection_facts_ref(struct connection_facts *facts);
-void connection_facts_unref(struct connection_facts *facts);           /* NULL allowed */
+void connection_facts_unref(struct connection_facts *facts); /* NULL allowed */
+struct proxy_address;
+/* Both ends of the connection as the client sees them. */
+void connection_ends(const struct connection_facts *facts, struct proxy_address *ret_source,
+                     struct proxy_address *ret_destination);
 struct slice connection_address(const struct connection_facts *facts); /* of the client, as text */
 size_t connection_address_text(const uint8_t address[16], char text[INET6_ADDRSTRLEN]);
 
 /* handshake.c */
 /* Go on with what stands before the first request, as far as it goes. */
 void handshake_advance(struct client *client);
+void handshake_proxy(struct client *client);
 void handshake_timed_out(struct client *client);
 void handshake_end(struct client *client); /* it is over, or the client closes; NULL allowed */
 void handshake_signed(struct handshake *handshake, struct slice signature); /* empty: refused */
@@ -366,6 +414,11 @@ void client_set_deadline(struct client *client, uint64_t deadline_us);
 void client_advance(
     struct client *client); /* do what can be done now; the client may be closed afterwards */
 void client_resume_later(struct client *client);
+void client_on_event(struct loop_io *io, unsigned events);
+/* Answer a message that is no request. */
+void client_refuse(struct client *client, const struct http1_failure *failure);
+/* Of a client that lingers: read no more than that. */
+void client_linger_at_most(struct client *client, uint64_t bytes);
 void client_resume(struct client *client);
 void client_request_done(struct client *client); /* the answer is out */
 void client_linger(struct client *client); /* say goodbye, read what still comes, then close */
@@ -390,6 +443,18 @@ void request_release(struct client *client);
 bool request_skip_body(
     struct client *client); /* drop a body that is here already; false: more would come */
 
+/* admission.c */
+/* By host, on this connection. False: answered. */
+bool admission_host(struct client *client);
+bool admission_route(struct client *client); /* the same by route */
+
+/* identity.c */
+void identity_find(struct client *client, const struct http1_head *head); /* after routing */
+size_t identity_address(const struct client *client, char text[INET6_ADDRSTRLEN]);
+/* X-Forwarded-* and their like, for the upstream. */
+char *identity_put(struct client *client, const struct http1_head *head, char *at);
+bool identity_is_proxy(const struct edge *edge, const uint8_t address[16]);
+
 /* rewrite.c */
 void rewrite_request(struct client *client, const struct http1_head *head, uint64_t max_forwards);
 /* The answer's header block into client.output_block, queued. */
@@ -399,7 +464,7 @@ char *rewrite_own_fields(struct client *client,
                          char *at); /* Date, Connection, X-Request-ID of answers made here */
 char *rewrite_u64(char *at, uint64_t value);
 char *rewrite_slice(char *at, struct slice s);
-#define EDGE_ADDED_MAX 4096u /* what rewriting may add to a header block */
+#define EDGE_ADDED_MAX 8192u /* what rewriting may add to a header block */
 
 static inline void count_u64(uint64_t *counter, uint64_t change) /* the edge is the only writer */
 {
@@ -424,6 +489,11 @@ void upstream_close(struct upstream *upstream);
  */
 void upstream_failed(struct upstream *upstream, unsigned status, const char *reason);
 void upstream_timed_out(struct client *client);
+/* Go on with what stands before the request. False: it waits, or failed. */
+bool upstream_open(struct upstream *upstream);
+/* The peer did not so much as look at the request. */
+void upstream_refused(struct upstream *upstream);
+struct upstream *upstream_allocate(struct edge *edge, struct endpoint *endpoint);
 void upstream_set_state(struct upstream *upstream, enum upstream_state state);
 void upstream_expire_idle(struct edge *edge);
 void upstream_close_idle(struct endpoint *endpoint);
@@ -434,6 +504,45 @@ void forward_request(struct client *client);  /* client → upstream, as far as 
 void forward_response(struct client *client); /* upstream → client, as far as it goes */
 void forward_discard(struct client *client);  /* read and drop the rest of a request body */
 
+/* stream.c */
+void stream_pool_trim(struct http2_pool *pool);
+
+/* http2_upstream.c */
+void http2_upstream_close_idle(struct endpoint *endpoint);
+void http2_upstream_bury(struct edge *edge);
+
+/* http2_client.c */
+void http2_client_begin(struct client *client); /* a connection: from here on it speaks HTTP/2 */
+void http2_client_move(struct client *client);
+void http2_client_timed_out(struct client *client);
+void http2_client_drain(struct client *client); /* GOAWAY; closes after the last stream */
+bool http2_client_is_idle(const struct client *client);
+void http2_client_close(struct client *client);
+void http2_client_free(struct client *client);
+/* A stream: the header block of an answer, as HTTP/1.1 text. `ends`: there is no body. */
+void http2_answer_head(struct client *client, struct slice text, bool is_interim, bool ends);
+char *http2_put_websocket_key(struct client *client, char *at);
+/* The upstream's 101 belongs to the key that was put. */
+bool http2_websocket_is_accepted(const struct client *client, const struct http1_head *head);
+void http2_answer_local(struct client *client); /* that of an answer of ours, from client.output */
+
+/* opening.c */
+enum opening_result { OPENING_DONE, OPENING_WAITS, OPENING_FAILED };
+void opening_compile(struct edge *edge, struct table *table);
+void opening_release(struct table *table);
+void upstream_security_unref(struct upstream_security *security); /* NULL allowed */
+/* How this route's instances are verified: a place of the table, which holds NULL when that is not
+ * possible. NULL: they speak no TLS. */
+struct upstream_security **opening_security(const struct table *table,
+                                            const struct snapshot_route *route);
+struct slice opening_name(const struct table *table, const struct snapshot_route *route);
+/* For a connection that this client's request needs; NULL: nothing stands before the request. */
+struct opening *opening_new(const struct client *client);
+void opening_free(struct opening *opening); /* NULL allowed */
+/* After each event of the transport. FAILED: *ret_reason, which lasts. */
+enum opening_result opening_advance(struct opening *opening, struct transport *transport,
+                                    const char **ret_reason);
+
 /* tunnel.c */
 void tunnel_begin(struct client *client);
 void tunnel_move(struct client *client);
@@ -441,6 +550,8 @@ void tunnel_move(struct client *client);
 /* answer.c */
 void answer_error(struct client *client, unsigned status, const char *reason);
 void answer_static(struct client *client);
+void answer_redirect(struct client *client, struct slice location); /* "Location: …CRLF" */
+void answer_text(struct client *client, struct slice text);         /* 200 */
 void answer_options(struct client *client); /* OPTIONS * and Max-Forwards: 0 */
 /* Take back an answer of which not a byte was written yet. False: some was. */
 bool answer_withdraw(struct client *client);

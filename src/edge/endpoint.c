@@ -67,6 +67,7 @@ struct endpoint *endpoint_new(struct edge *edge, const struct snapshot *snapshot
     endpoint->name = text_copy(snapshot_slice(snapshot, spec->name));
     endpoint_address(endpoint, snapshot, spec);
     list_init(&endpoint->idle);
+    list_init(&endpoint->links);
     list_push_back(&edge->endpoints, &endpoint->node);
     return endpoint;
 }

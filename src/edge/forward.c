@@ -4,7 +4,7 @@
  * before the sink has taken them. The kernel's socket buffers are the pipeline; ours only turn
  * bytes around.
  */
-#include "edge/edge_private.h"
+#include "edge/stream_private.h"
 
 #define ROUNDS_MAX         16u   /* blocks in one go; then other connections get their turn */
 #define READ_ROOM_MIN      4096u /* less room than this at the end of a block is not worth a read */
@@ -53,6 +53,30 @@ static void queue_length(struct client *client, struct upstream *upstream)
         request->is_body_read = request->is_body_ended = true;
 }
 
+/* The end of the body is on its way, in the form that the upstream knows it by. */
+static void queue_end(struct client *client, struct upstream *upstream, bool has_data)
+{
+    struct request *request = &client->request;
+
+    request->is_body_read = request->is_body_ended = true;
+    if (upstream->transport.kind == TRANSPORT_STREAM)
+        stream_send_trailers(upstream->transport.stream,
+                             client->protocol == CLIENT_HTTP2
+                                 ? stream_trailers(client->transport.stream)
+                                 : buf_slice(&request->trailers));
+    else
+        output_push(&upstream->output, has_data ? crlf_last : HTTP1_CHUNK_LAST,
+                    has_data ? sizeof(crlf_last) - 1 : sizeof(HTTP1_CHUNK_LAST) - 1);
+}
+
+static void queue_chunk(struct upstream *upstream, const char *bytes, size_t len)
+{
+    if (upstream->transport.kind != TRANSPORT_STREAM)
+        output_push(&upstream->output, upstream->chunk_head,
+                    http1_chunk_head(upstream->chunk_head, len));
+    output_push(&upstream->output, bytes, len);
+}
+
 /* False: the request is over. */
 static bool queue_chunked(struct client *client, struct upstream *upstream)
 {
@@ -74,24 +98,39 @@ static bool queue_chunked(struct client *client, struct upstream *upstream)
         refuse_body(client, 413, "request body is over the limit of this route");
         return false;
     }
-    if (data.len) {
-        size_t head_len = http1_chunk_head(upstream->chunk_head, data.len);
-
-        output_push(&upstream->output, upstream->chunk_head, head_len);
-        output_push(&upstream->output, data.ptr, data.len);
-    }
-    if (result == HTTP1_DONE) {
-        request->is_body_read = request->is_body_ended = true;
-        output_push(&upstream->output, data.len ? crlf_last : HTTP1_CHUNK_LAST,
-                    data.len ? sizeof(crlf_last) - 1 : sizeof(HTTP1_CHUNK_LAST) - 1);
-    } else if (data.len) {
+    if (data.len)
+        queue_chunk(upstream, data.ptr, data.len);
+    if (result == HTTP1_DONE)
+        queue_end(client, upstream, data.len > 0);
+    else if (data.len && upstream->transport.kind != TRANSPORT_STREAM)
         output_push(&upstream->output, crlf_last, 2);
+    return true;
+}
+
+/* A body whose end is that of its stream. False: the request is over. */
+static bool queue_until_end(struct client *client, struct upstream *upstream)
+{
+    struct request *request = &client->request;
+    size_t len = client->to - client->from;
+
+    request->body_seen += len;
+    if (request->route->body_limit_bytes && request->body_seen > request->route->body_limit_bytes) {
+        refuse_body(client, 413, "request body is over the limit of this route");
+        return false;
     }
+    queue_chunk(upstream, client->block->bytes + client->from, len);
+    client->from = client->to;
+    if (stream_is_at_end(client->transport.stream))
+        queue_end(client, upstream, true);
+    else if (upstream->transport.kind != TRANSPORT_STREAM)
+        output_push(&upstream->output, crlf_last, 2);
     return true;
 }
 
 static bool queue_body(struct client *client, struct upstream *upstream)
 {
+    if (client->request.body == HTTP1_BODY_CLOSE)
+        return queue_until_end(client, upstream);
     if (client->request.body == HTTP1_BODY_LENGTH) {
         queue_length(client, upstream);
         return true;
@@ -108,8 +147,7 @@ static bool read_body(struct client *client)
 
     if (!client->transport.can_read)
         return false;
-    if (room < READ_ROOM_MIN &&
-        (request->body == HTTP1_BODY_CHUNKED || room < request->body_left)) {
+    if (room < READ_ROOM_MIN && (request->body != HTTP1_BODY_LENGTH || room < request->body_left)) {
         client->from = client->to = request->body_at;
         request->is_replayable = false;
         room = BLOCK_BYTES - client->to;
@@ -119,6 +157,10 @@ static bool read_body(struct client *client)
     got = transport_read(&client->transport, client->block->bytes + client->to, wanted);
     if (got == TRANSPORT_AGAIN)
         return false;
+    if (got == TRANSPORT_END && request->body == HTTP1_BODY_CLOSE) {
+        queue_end(client, request->upstream, false);
+        return true;
+    }
     if (got <= 0) {
         request_abort(client, 499, "client closed");
         return false;
@@ -160,6 +202,8 @@ static bool may_queue_body(const struct client *client, const struct upstream *u
 
     if (request->is_body_ended || request->is_body_discarded || client->from == client->to)
         return false;
+    if (upstream->transport.kind == TRANSPORT_STREAM)
+        return output_is_empty(output);
     if (output_is_empty(output))
         return true;
     return output->count - output->first == 1 &&
@@ -172,11 +216,17 @@ void forward_request(struct client *client)
     struct request *request = &client->request;
     struct upstream *upstream = request->upstream;
 
+    if (upstream->transport.kind == TRANSPORT_STREAM && upstream->state == UPSTREAM_CONNECTING)
+        return; /* its connection's turn */
     for (unsigned round = 0;; round++) {
         bool was_connected = upstream->state != UPSTREAM_CONNECTING;
 
+        if (UNLIKELY(upstream->opening != NULL) && !upstream_open(upstream))
+            return;
         if (may_queue_body(client, upstream) && !queue_body(client, upstream))
             return;
+        if (request->is_body_ended)
+            transport_last(&upstream->transport);
         if (!output_is_empty(&upstream->output)) {
             ssize_t put;
 
@@ -222,6 +272,10 @@ void forward_discard(struct client *client)
 
         if (got == TRANSPORT_AGAIN)
             return;
+        if (got == TRANSPORT_END && request->body == HTTP1_BODY_CLOSE) {
+            request->is_body_read = true;
+            return;
+        }
         if (got <= 0) {
             request_abort(client, 499, "client closed");
             return;
@@ -270,20 +324,25 @@ static void begin_answer(struct client *client, struct upstream *upstream,
     request->status = head->status;
     request->answered_us = loop_now_us(client->edge->loop);
     request->is_answer_begun = true;
-    request->is_answer_chunked = is_endless && request->version_minor == 1;
+    request->is_answer_chunked =
+        is_endless && request->version_minor == 1 && client->protocol == CLIENT_HTTP1;
     if (!request->is_body_ended || client->edge->is_quitting ||
         (is_endless && request->version_minor == 0))
         client->is_last = true;
     upstream->body = head->body;
     upstream->body_left = head->content_length;
-    upstream->chunked = (struct http1_chunked){0};
+    upstream->trailers.limit = HTTP1_TRAILERS_MAX;
+    upstream->chunked = (struct http1_chunked){.trailers = &upstream->trailers};
     upstream->is_keepalive = head->is_keepalive;
     if (!upstream->is_reused)
         read_keepalive_hint(upstream, head);
     if (upstream->keepalive_us == 0)
         upstream->is_keepalive = false;
-    upstream->is_answer_ended = head->body == HTTP1_BODY_NONE ||
-                                (head->body == HTTP1_BODY_LENGTH && head->content_length == 0);
+    upstream->is_answer_ended =
+        head->body == HTTP1_BODY_NONE ||
+        (head->body == HTTP1_BODY_LENGTH && head->content_length == 0) ||
+        (client->protocol == CLIENT_HTTP2 && upstream->transport.kind == TRANSPORT_STREAM &&
+         upstream->from == upstream->to && stream_is_at_end(upstream->transport.stream));
     rewrite_response(client, head);
     upstream_set_state(upstream, UPSTREAM_ANSWERING);
 }
@@ -318,6 +377,11 @@ static bool take_head(struct client *client, struct upstream *upstream)
             upstream_failed(upstream, 502, "upstream switched protocols unasked");
             return false;
         }
+        if (client->protocol == CLIENT_HTTP2 && !http2_websocket_is_accepted(client, head)) {
+            upstream_failed(upstream, 502,
+                            "upstream accepted another WebSocket than was asked for");
+            return false;
+        }
         if (!output_is_empty(
                 &upstream->output)) { /* the head's block goes back with the tunnel's begin */
             upstream_failed(upstream, 502,
@@ -350,14 +414,51 @@ static void queue_data(struct client *client, const char *bytes, size_t len)
     output_push(&client->output, bytes, len);
 }
 
+/* What came behind the body goes on only to those who can tell it from the header (RFC 9110
+ * §6.5.1). The lines; empty: there are none. */
+static struct slice answer_trailers(struct client *client, struct upstream *upstream)
+{
+    struct slice lines = upstream->transport.kind == TRANSPORT_STREAM
+                             ? stream_trailers(upstream->transport.stream)
+                             : buf_slice(&upstream->trailers);
+
+    if (lines.len == 0 || client->protocol == CLIENT_HTTP2)
+        return lines;
+    if (!client->request.takes_trailers || !client->request.is_answer_chunked)
+        return SLICE("");
+    if (upstream->transport.kind != TRANSPORT_STREAM)
+        upstream->trailers.len = http2_trailers_filter(lines, upstream->trailers.ptr);
+    return (struct slice){lines.ptr, upstream->transport.kind == TRANSPORT_STREAM
+                                         ? lines.len
+                                         : upstream->trailers.len};
+}
+
+static void queue_last_chunk(struct client *client, struct slice trailers, bool has_data)
+{
+    static const char crlf_zero[] = "\r\n0\r\n";
+    size_t skip = has_data ? 0 : 2;
+
+    if (trailers.len == 0) {
+        output_push(&client->output, has_data ? crlf_last : HTTP1_CHUNK_LAST,
+                    has_data ? sizeof(crlf_last) - 1 : sizeof(HTTP1_CHUNK_LAST) - 1);
+        return;
+    }
+    output_push(&client->output, crlf_zero + skip, sizeof(crlf_zero) - 1 - skip);
+    output_push(&client->output, trailers.ptr, trailers.len);
+    output_push(&client->output, crlf_zero, 2);
+}
+
 /* Close the last chunk, and the body when it has ended. */
 static void queue_chunk_end(struct client *client, bool has_data, bool is_end)
 {
+    struct slice trailers = is_end ? answer_trailers(client, client->request.upstream) : SLICE("");
+
+    if (client->protocol == CLIENT_HTTP2 && trailers.len)
+        stream_send_trailers(client->transport.stream, trailers);
     if (!client->request.is_answer_chunked)
         return;
     if (is_end)
-        output_push(&client->output, has_data ? crlf_last : HTTP1_CHUNK_LAST,
-                    has_data ? sizeof(crlf_last) - 1 : sizeof(HTTP1_CHUNK_LAST) - 1);
+        queue_last_chunk(client, trailers, has_data);
     else if (has_data)
         output_push(&client->output, crlf_last, 2);
 }
@@ -509,6 +610,8 @@ void forward_response(struct client *client)
 
         if (was_empty && upstream->from < upstream->to && !take_bytes(client, upstream))
             return;
+        if (upstream->is_answer_ended)
+            transport_last(&client->transport);
         if (!output_is_empty(&client->output) && !flush_answer(client)) {
             if (was_empty && client->state == CLIENT_REQUEST &&
                 client->request.upstream == upstream)

@@ -1,5 +1,6 @@
-/* handshake.c - what stands before the first request: TLS.
+/* handshake.c - what stands before the first request: a PROXY header, TLS.
  *
+ *   PROXY     ── the header is there ──► HANDSHAKE, or IDLE
  *   HANDSHAKE ── nothing came yet: no TLS state at all
  *             ── queued: too many others are under way
  *             ── the client's turn │ the signer's turn │ control's turn ──► IDLE, or CLOSED
@@ -12,6 +13,7 @@
  */
 #include "base/map.h"
 #include "edge/edge_private.h"
+#include "net/proxy_protocol.h"
 #include <stdlib.h>
 
 #define UNDER_WAY_MAX       1000u /* of an edge */
@@ -24,6 +26,41 @@
 
 /* Fatal alerts in the clear, for hellos that are answered by nothing else (RFC 8446 §6). */
 static const char alert_name[] = {21, 3, 3, 0, 2, 2, 112}; /* unrecognized_name */
+
+/* ---- PROXY headers, of connections from networks that have to send one */
+
+/* The header is looked at where it is, so that TLS finds its own bytes in the socket. */
+void handshake_proxy(struct client *client)
+{
+    struct transport *transport = &client->transport;
+    struct edge *edge = client->edge;
+    struct proxy_header header;
+    const char *reason = "the peer is gone";
+    enum proxy_result result = PROXY_BAD;
+    ssize_t got;
+
+    if (!transport->can_read)
+        return;
+    got = recv(transport->io.fd, edge->scratch, PROXY_HEADER_MAX, MSG_PEEK);
+    if (got > 0)
+        result = proxy_header_read(edge->scratch, (size_t)got, &header, &reason);
+    if ((got < 0 && (errno == EAGAIN || errno == EINTR)) ||
+        (result == PROXY_MORE && !transport->is_ending)) {
+        transport->can_read = false;
+        return;
+    }
+    if (result != PROXY_DONE ||
+        read(transport->io.fd, edge->scratch, header.bytes) != (ssize_t)header.bytes ||
+        !connection_facts_proxied(client->facts, &header)) {
+        log_debug("client %d: turned away: %s", transport->io.fd, reason);
+        client_close(client, false);
+        return;
+    }
+    client_set_state(client, client->facts->is_tls ? CLIENT_HANDSHAKE : CLIENT_IDLE);
+    client->idle_since_us = loop_now_us(edge->loop);
+    if (!client->facts->is_tls)
+        client_set_deadline(client, edge_after_ms(edge, edge->settings.keepalive_timeout_ms));
+}
 
 /* ---- who may go on */
 
@@ -189,6 +226,10 @@ static void done(struct client *client)
     client->transport.can_read = true; /* the first request may have come with the last message */
     client->transport.can_write = true;
     client->idle_since_us = loop_now_us(edge->loop);
+    if (tls_is_http2(tls)) {
+        http2_client_begin(client);
+        return;
+    }
     client_set_state(client, CLIENT_IDLE);
     client_set_deadline(client, edge_after_ms(edge, edge->settings.keepalive_timeout_ms));
 }
@@ -223,6 +264,8 @@ static void step(struct client *client)
         break;
     case TLS_WANT_READ:
         transport->can_read = false;
+        if (transport->is_ending)
+            fail(client, "the client is gone");
         break;
     case TLS_WANT_WRITE:
         transport->can_write = false;
@@ -271,9 +314,8 @@ void handshake_advance(struct client *client)
             return;
         handshake = handshake_new(client);
     }
-    if (transport->is_ending && handshake->wait != HANDSHAKE_CLIENT &&
-        transport_is_gone(transport)) {
-        fail(client, "the client is gone");
+    if (transport->is_ending && handshake->wait != HANDSHAKE_CLIENT) {
+        fail(client, "the client is gone"); /* or says no more: then there is nothing to wait for */
         return;
     }
     if (handshake->wait != HANDSHAKE_CLIENT)

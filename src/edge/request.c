@@ -1,5 +1,5 @@
 /* request.c - what a request means: its host, path, route, body; and how it ends. */
-#include "edge/edge_private.h"
+#include "edge/stream_private.h"
 #include <stdlib.h>
 
 #define VIA_SELF_MAX         8u /* as many passages through platforms like this one are a loop */
@@ -79,6 +79,10 @@ static void read_fields(struct client *client, const struct http1_head *head,
         case HTTP1_FIELD_ACCEPT:
             request->accept = field->value;
             break;
+        case HTTP1_FIELD_TE:
+            request->takes_trailers =
+                request->takes_trailers || http1_list_has(field->value, SLICE("trailers"));
+            break;
         case HTTP1_FIELD_X_REQUEST_ID:
             if (id_is_sane(field->value))
                 request->id = field->value;
@@ -118,6 +122,8 @@ static void request_init(struct client *client, const struct http1_head *head)
     request->body = head->body;
     request->body_bytes = request->body_left = head->content_length;
     request->body_at = client->from;
+    request->trailers = BUF_INIT(HTTP1_TRAILERS_MAX);
+    request->chunked.trailers = &request->trailers;
     request->is_body_read =
         head->body == HTTP1_BODY_NONE || (head->body == HTTP1_BODY_LENGTH && !head->content_length);
     request->is_body_ended = request->is_body_read;
@@ -208,9 +214,13 @@ static bool request_admit(struct client *client, const struct http1_head *head,
             answer_error(client, 405, "TRACE ends here");
         return false;
     }
-    if (!request_route(client))
+    (void)request_route(client);
+    identity_find(client, head);
+    if (!admission_host(client))
+        return false;
+    if (!client->request.route)
         return answer_error(client, 404, "no route"), false;
-    return true;
+    return admission_route(client);
 }
 
 void request_begin(struct client *client)
@@ -252,6 +262,9 @@ bool request_skip_body(struct client *client)
         client->from += take;
         request->body_left -= take;
         request->is_body_read = request->body_left == 0;
+    } else if (request->body == HTTP1_BODY_CLOSE) {
+        client->from = client->to;
+        request->is_body_read = stream_is_at_end(client->transport.stream);
     } else if (client->from < client->to) {
         struct http1_failure failure;
         struct slice data;
@@ -311,6 +324,7 @@ void request_release(struct client *client)
         block_give(&client->edge->blocks, request->head_block);
         request->head_block = NULL;
     }
+    buf_done(&request->trailers);
     static_answer_done(&request->file);
     free(request->kept);
     request->kept = NULL;

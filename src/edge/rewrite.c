@@ -58,7 +58,9 @@ _Static_assert(HTTP1_FIELD_COUNT <= 64, "a set of fields fits 64 bits");
 #define REQUEST_DROPPED                                                                            \
     (BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) |             \
      BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) | BIT(X_REAL_IP) | BIT(FORWARDED) |             \
-     BIT(X_REQUEST_ID) | BIT(EXPECT) | BIT(MAX_FORWARDS) | BIT(SHADOW))
+     BIT(X_CLIENT_CERTIFICATE_SUBJECT) | BIT(X_CLIENT_CERTIFICATE_FINGERPRINT) |                   \
+     BIT(X_CLIENT_CERTIFICATE_VERIFY) | BIT(X_REQUEST_ID) | BIT(EXPECT) | BIT(MAX_FORWARDS) |      \
+     BIT(SHADOW))
 
 static char *put_target(char *at, const struct client *client)
 {
@@ -92,7 +94,7 @@ void rewrite_request(struct client *client, const struct http1_head *head, uint6
         at = PUT(at, "Content-Length: ");
         at = rewrite_u64(at, request->body_bytes);
         at = PUT(at, "\r\n");
-    } else if (request->body == HTTP1_BODY_CHUNKED) {
+    } else if (request->body == HTTP1_BODY_CHUNKED || request->body == HTTP1_BODY_CLOSE) {
         at = PUT(at, "Transfer-Encoding: chunked\r\n");
     }
     if (request->expects_continue)
@@ -102,20 +104,22 @@ void rewrite_request(struct client *client, const struct http1_head *head, uint6
         at = rewrite_u64(at, max_forwards);
         at = PUT(at, "\r\n");
     }
-    memcpy(at, client->facts->fields, client->facts->fields_len);
-    at += client->facts->fields_len;
-    at = PUT(at, "X-Forwarded-Host: ");
-    at = rewrite_slice(at, request->host);
-    at = PUT(at, "\r\nX-Request-ID: ");
+    at = identity_put(client, head, at);
+    at = PUT(at, "X-Request-ID: ");
     at = rewrite_slice(at, request->id);
     /* Fields of one name are one list (RFC 9110 §5.3): a line behind those that came appends to
      * them. */
-    at = request->version_minor ? PUT(at, "\r\nVia: 1.1 slipway\r\n")
-                                : PUT(at, "\r\nVia: 1.0 slipway\r\n");
+    at = client->protocol == CLIENT_HTTP2 ? PUT(at, "\r\nVia: 2.0 slipway\r\n")
+         : request->version_minor         ? PUT(at, "\r\nVia: 1.1 slipway\r\n")
+                                          : PUT(at, "\r\nVia: 1.0 slipway\r\n");
     if (request->is_upgrade) {
         at = PUT(at, "Connection: upgrade\r\nUpgrade: ");
         at = rewrite_slice(at, head->upgrade);
         at = PUT(at, "\r\n");
+        if (client->protocol == CLIENT_HTTP2)
+            at = http2_put_websocket_key(client, at);
+    } else if (request->takes_trailers && request->route->upstream_protocol == SNAPSHOT_H2) {
+        at = PUT(at, "TE: trailers\r\n"); /* gRPC servers insist on it */
     }
     at = PUT(at, "\r\n");
     request->head_len = (size_t)(at - request->head_block->bytes);
@@ -133,12 +137,18 @@ static char *output_room(struct client *client)
     return client->output_block->bytes + client->output_len;
 }
 
-static void output_commit(struct client *client, char *end)
+/* `ends`: no body follows. */
+static void output_commit(struct client *client, char *end, bool is_interim, bool ends)
 {
     char *start = client->output_block->bytes + client->output_len;
 
     client->output_len = (size_t)(end - client->output_block->bytes);
     assert(client->output_len <= BLOCK_BYTES);
+    if (client->protocol == CLIENT_HTTP2) {
+        http2_answer_head(client, (struct slice){start, (size_t)(end - start)}, is_interim, ends);
+        client_output_release(client);
+        return;
+    }
     output_push(&client->output, start, (size_t)(end - start));
 }
 
@@ -160,11 +170,42 @@ static char *put_connection(char *at, struct client *client)
     return at;
 }
 
+/* Strict-Transport-Security (RFC 6797 §7.2: never in the clear), unless the answer brings its own.
+ */
+static char *put_security(char *at, const struct client *client, bool is_present)
+{
+    const struct request *request = &client->request;
+    struct slice value;
+
+    if (LIKELY(!client->facts->is_tls) || is_present || !request->route)
+        return at;
+    value = snapshot_slice(&request->table->snapshot, request->route->transport_security);
+    if (value.len == 0)
+        return at;
+    at = rewrite_slice(PUT(at, "Strict-Transport-Security: "), value);
+    return PUT(at, "\r\n");
+}
+
+/* A header rule of the site may have said it. */
+static bool file_has_security(const struct client *client)
+{
+    struct slice rest = client->request.file.head;
+
+    while (client->facts->is_tls && rest.len) {
+        struct slice line = slice_cut(&rest, '\n');
+
+        if (slice_eq_nocase(slice_cut(&line, ':'), SLICE("strict-transport-security")))
+            return true;
+    }
+    return false;
+}
+
 char *rewrite_own_fields(struct client *client, char *at)
 {
     edge_tick_date(client->edge);
     memcpy(at, client->edge->date_field, client->edge->date_field_len);
     at += client->edge->date_field_len;
+    at = put_security(at, client, file_has_security(client));
     if (client->request.id.len) {
         at = PUT(at, "X-Request-ID: ");
         at = rewrite_slice(at, client->request.id);
@@ -191,7 +232,7 @@ void rewrite_interim(struct client *client, const struct http1_head *head)
         at = rewrite_slice(at, head->upgrade);
         at = PUT(at, "\r\n");
     }
-    output_commit(client, PUT(at, "\r\n"));
+    output_commit(client, PUT(at, "\r\n"), true, false);
 }
 
 void rewrite_response(struct client *client, const struct http1_head *head)
@@ -219,11 +260,12 @@ void rewrite_response(struct client *client, const struct http1_head *head)
         memcpy(at, client->edge->date_field, client->edge->date_field_len);
         at += client->edge->date_field_len;
     }
+    at = put_security(at, client, present & BIT(STRICT_TRANSPORT_SECURITY));
     if (!(present & BIT(X_REQUEST_ID))) {
         at = PUT(at, "X-Request-ID: ");
         at = rewrite_slice(at, client->request.id);
         at = PUT(at, "\r\n");
     }
     at = put_connection(at, client);
-    output_commit(client, PUT(at, "\r\n"));
+    output_commit(client, PUT(at, "\r\n"), false, upstream->is_answer_ended);
 }

@@ -28,6 +28,7 @@ void table_unref(struct table *table)
     free(table->services);
     free(table->endpoints);
     table_tls_done(table);
+    opening_release(table);
     snapshot_close(&table->snapshot);
     if (table->base)
         memory_unmap(table->base, table->size);
@@ -81,6 +82,7 @@ int table_open(struct edge *edge, int fd, struct table **ret_table, struct error
         return code;
     }
     table_compile(edge, table);
+    opening_compile(edge, table);
     *ret_table = table;
     return 0;
 }

@@ -78,7 +78,7 @@ static void compile_host(struct table *table, const struct snapshot_host *host)
                                             : TLS_NO_CLIENT_CA,
         .is_on_demand = host->is_on_demand,
         .is_tls13_only = host->is_tls13_only,
-        .is_http2 = false, /* offered once client_http2 serves it */
+        .is_http2 = !host->is_http2_off,
     };
     struct error err = {0};
 

@@ -1,8 +1,15 @@
 /* transport.c - the calls of a transport that are not made for every request. */
-#include "edge/edge_private.h"
+#include "edge/stream_private.h"
+
+void transport_last(struct transport *transport)
+{
+    if (transport->kind == TRANSPORT_STREAM)
+        stream_last(transport->stream);
+}
 
 void transport_finish(struct transport *transport)
 {
+    transport_last(transport);
     if (transport->kind == TRANSPORT_TLS)
         tls_finish(transport->tls);
     /* A close_notify that waits for room must not be overtaken. */
@@ -12,6 +19,8 @@ void transport_finish(struct transport *transport)
 
 void transport_close(struct transport *transport, bool is_abort)
 {
+    if (transport->kind == TRANSPORT_STREAM && transport->stream)
+        stream_close(TAKE_PTR(transport->stream));
     if (transport->io.fd < 0)
         return;
     loop_io_stop(&transport->io);
@@ -38,10 +47,23 @@ bool transport_is_quiet(struct transport *transport)
     return true;
 }
 
+bool transport_is_ended(const struct transport *transport)
+{
+    char byte;
+
+    if (transport->is_ending || transport->is_broken || transport->kind == TRANSPORT_STREAM)
+        return transport->is_ending || transport->is_broken;
+    return recv(transport->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 bool transport_is_gone(const struct transport *transport)
 {
     char byte;
-    ssize_t got = recv(transport->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got;
+
+    if (transport->kind == TRANSPORT_STREAM)
+        return transport->stream->is_reset;
+    got = recv(transport->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
     return got < 0 && errno != EAGAIN && errno != EINTR;
 }

@@ -47,6 +47,9 @@ ssize_t transport_tls_read(struct transport *transport, char *bytes, size_t len)
 ssize_t transport_tls_write(struct transport *transport, struct output *output);
 void transport_tls_close(struct transport *transport, bool is_abort);
 bool transport_tls_is_quiet(struct transport *transport);
+/* stream.c */
+ssize_t stream_read(struct transport *transport, char *bytes, size_t len);
+ssize_t stream_write(struct transport *transport, struct output *output);
 
 static inline void transport_note(struct transport *transport, unsigned events)
 {
@@ -78,7 +81,8 @@ static inline ssize_t transport_read(struct transport *transport, char *bytes, s
     ssize_t got;
 
     if (UNLIKELY(transport->kind != TRANSPORT_PLAIN))
-        return transport_tls_read(transport, bytes, len);
+        return transport->kind == TRANSPORT_TLS ? transport_tls_read(transport, bytes, len)
+                                                : stream_read(transport, bytes, len);
     do
         got = read(transport->io.fd, bytes, len);
     while (UNLIKELY(got < 0 && errno == EINTR));
@@ -142,7 +146,9 @@ static inline ssize_t transport_write(struct transport *transport, struct output
     ssize_t put;
 
     if (UNLIKELY(transport->kind != TRANSPORT_PLAIN))
-        return output_is_empty(output) ? 0 : transport_tls_write(transport, output);
+        return output_is_empty(output)            ? 0
+               : transport->kind == TRANSPORT_TLS ? transport_tls_write(transport, output)
+                                                  : stream_write(transport, output);
     for (unsigned i = output->first; i < output->count; i++)
         wanted += output->parts[i].iov_len;
     if (wanted == 0)
@@ -164,12 +170,17 @@ static inline ssize_t transport_write(struct transport *transport, struct output
 
 /* Tell the peer that nothing more will come. */
 void transport_finish(struct transport *transport);
+/* What is queued, or is queued before the next write, is the last of it: a stream says so in the
+ * same frame. Nothing to other kinds. */
+void transport_last(struct transport *transport);
 /* Stop and close. With `is_abort` the peer gets a reset, so that it cannot take what it has for the
  * whole. Idempotent. */
 void transport_close(struct transport *transport, bool is_abort);
 /* Nothing came on a connection on which nothing may come. False: bytes are an answer to nobody, the
  * end is the end. */
 bool transport_is_quiet(struct transport *transport);
+/* The peer has said that it sends no more, or is gone, and nothing of it is left to be read. */
+bool transport_is_ended(const struct transport *transport);
 /* The peer sends no more, or is gone: only a look at the socket tells which. True: it is gone. */
 bool transport_is_gone(const struct transport *transport);
 

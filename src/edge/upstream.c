@@ -4,7 +4,7 @@
  * connection was refused), and when it is idempotent, still whole in memory and not a byte of an
  * answer came. Everything else is answered, never repeated.
  */
-#include "edge/edge_private.h"
+#include "edge/stream_private.h"
 #include <netinet/tcp.h>
 #include <stdlib.h>
 
@@ -38,17 +38,19 @@ static void upstream_on_event(struct loop_io *io, unsigned events)
     transport_note(&upstream->transport, events);
     switch (upstream->state) {
     case UPSTREAM_CONNECTING:
-        if (events & (LOOP_WRITE | LOOP_CLOSE)) {
+        if (events & (LOOP_WRITE | LOOP_CLOSE))
             upstream->transport.can_write = true;
+        if ((events & (LOOP_WRITE | LOOP_CLOSE)) || upstream->opening)
             forward_request(client);
-        }
         break;
     case UPSTREAM_WAITING:
     case UPSTREAM_ANSWERING:
         if (upstream->transport.can_read)
             forward_response(client);
         if (client->request.upstream == upstream && upstream->state != UPSTREAM_TUNNEL &&
-            !output_is_empty(&upstream->output) && upstream->transport.can_write)
+            upstream->transport.can_write &&
+            (!output_is_empty(&upstream->output) ||
+             (upstream->transport.kind == TRANSPORT_STREAM && !client->request.is_body_ended)))
             forward_request(client);
         break;
     case UPSTREAM_TUNNEL:
@@ -75,10 +77,12 @@ static void on_expiry(struct loop_timer *timer)
     struct edge *edge = container_of(timer, struct edge, expiry);
 
     upstream_expire_idle(edge);
-    if (edge->idle_upstreams)
+    if (edge->idle_upstreams) {
         loop_timer_start_in(edge->loop, timer, EXPIRY_STEP_US);
-    else
-        block_pool_trim(&edge->blocks); /* nothing was forwarded for a while */
+        return;
+    }
+    stream_pool_trim(&edge->http2); /* nothing was forwarded for a while */
+    block_pool_trim(&edge->blocks);
 }
 
 /* Close what has idled too long. The newest stand first, so the walk begins at the end of each
@@ -106,7 +110,19 @@ void upstream_close_idle(struct endpoint *endpoint)
     endpoint_hold(endpoint);
     while (!list_is_empty(&endpoint->idle))
         upstream_close(container_of(endpoint->idle.next, struct upstream, node));
+    http2_upstream_close_idle(endpoint);
     endpoint_drop(endpoint);
+}
+
+/* Spoken to and verified in the way that this request's route says. */
+static bool upstream_fits(const struct upstream *upstream, const struct request *request)
+{
+    struct upstream_security **security = opening_security(request->table, request->route);
+
+    if (LIKELY(!security))
+        return !upstream->security;
+    return upstream->security && upstream->security == *security &&
+           slice_eq(slice_from(upstream->name), opening_name(request->table, request->route));
 }
 
 /* A pooled connection that is fit for this request, or NULL. What must not be repeated goes only
@@ -115,11 +131,13 @@ static struct upstream *pool_take(struct endpoint *endpoint, const struct reques
 {
     uint64_t now_us = loop_now_us(endpoint->edge->loop);
 
-    if (request->is_fresh_wanted)
+    if (request->is_fresh_wanted || request->route->upstream_proxy_version)
         return NULL;
-    while (!list_is_empty(&endpoint->idle)) {
-        struct upstream *upstream = container_of(endpoint->idle.next, struct upstream, node);
+    list_each_safe (node, &endpoint->idle) {
+        struct upstream *upstream = container_of(node, struct upstream, node);
 
+        if (UNLIKELY(!upstream_fits(upstream, request)))
+            continue;
         if (LIKELY(upstream->expires_us > now_us &&
                    ((request->is_idempotent && !upstream->transport.can_read) ||
                     transport_is_quiet(&upstream->transport)))) {
@@ -163,13 +181,14 @@ void upstream_release(struct upstream *upstream)
                        request->is_body_ended && output_is_empty(&upstream->output) &&
                        upstream->from == upstream->to && !upstream->transport.is_ending &&
                        upstream->endpoint->state == SNAPSHOT_ACTIVE && !edge->is_quitting &&
-                       edge->idle_upstreams < edge->connection_limit / 2;
+                       !upstream->is_private && edge->idle_upstreams < edge->connection_limit / 2;
 
     if (UNLIKELY(!is_reusable)) {
         upstream_close(upstream);
         return;
     }
     block_release(upstream);
+    buf_done(&upstream->trailers);
     upstream->is_reused = true;
     upstream->expires_us = loop_now_us(edge->loop) + upstream->keepalive_us;
     list_push_front(&upstream->endpoint->idle, &upstream->node);
@@ -191,7 +210,11 @@ void upstream_close(struct upstream *upstream)
         idle_remove(upstream);
     detach(upstream);
     transport_close(&upstream->transport, false);
+    opening_free(TAKE_PTR(upstream->opening));
+    upstream_security_unref(TAKE_PTR(upstream->security));
+    free(TAKE_PTR(upstream->name));
     block_release(upstream);
+    buf_done(&upstream->trailers);
     output_clear(&upstream->output);
     upstream_set_state(upstream, UPSTREAM_CLOSED);
     list_push_back(&edge->graveyard_upstreams, &upstream->node);
@@ -201,6 +224,7 @@ void upstream_close(struct upstream *upstream)
 
 void upstream_bury(struct edge *edge)
 {
+    http2_upstream_bury(edge);
     list_each_safe (node, &edge->graveyard_upstreams) {
         list_remove(node);
         if (edge->free_upstream_count >= FREE_UPSTREAMS_MAX) {
@@ -214,7 +238,7 @@ void upstream_bury(struct edge *edge)
 
 /* ---- connecting */
 
-static struct upstream *upstream_allocate(struct edge *edge)
+struct upstream *upstream_allocate(struct edge *edge, struct endpoint *endpoint)
 {
     struct upstream *upstream;
 
@@ -229,6 +253,10 @@ static struct upstream *upstream_allocate(struct edge *edge)
     }
     memset(upstream, 0, sizeof(*upstream));
     list_init(&upstream->node);
+    upstream->edge = edge;
+    upstream->endpoint = endpoint;
+    upstream->keepalive_us = (uint64_t)edge->settings.upstream_keepalive_ms * EDGE_MS;
+    upstream->transport.io = (struct loop_io){.fd = -1, .on_event = upstream_on_event};
     return upstream;
 }
 
@@ -251,11 +279,8 @@ static struct upstream *upstream_connect(struct edge *edge, struct endpoint *end
         errno = saved;
         return NULL;
     }
-    upstream = upstream_allocate(edge);
-    upstream->edge = edge;
-    upstream->endpoint = endpoint;
-    upstream->keepalive_us = (uint64_t)edge->settings.upstream_keepalive_ms * EDGE_MS;
-    upstream->transport.io = (struct loop_io){.fd = fd, .on_event = upstream_on_event};
+    upstream = upstream_allocate(edge, endpoint);
+    upstream->transport.io.fd = fd;
     upstream->transport.can_write = true; /* on loopback it mostly is; else EAGAIN says so */
     if (loop_io_start(edge->loop, &upstream->transport.io, LOOP_READ | LOOP_WRITE | LOOP_EDGE,
                       &err) != 0) {
@@ -266,6 +291,45 @@ static struct upstream *upstream_connect(struct edge *edge, struct endpoint *end
     }
     endpoint_hold(endpoint);
     return upstream;
+}
+
+/* What this client's request needs on a fresh connection before it can go out. */
+static void prepare_opening(struct upstream *upstream, const struct client *client)
+{
+    const struct request *request = &client->request;
+    struct upstream_security **security = opening_security(request->table, request->route);
+
+    upstream->opening = opening_new(client);
+    upstream->is_private = request->route->upstream_proxy_version != 0;
+    if (LIKELY(!upstream->opening))
+        return;
+    upstream->transport.can_write = false; /* it begins when the connection stands */
+    if (security && *security) {
+        struct slice name = opening_name(request->table, request->route);
+
+        upstream->security = *security;
+        upstream->security->references++;
+        upstream->name = strndup(name.ptr, name.len);
+        if (!upstream->name)
+            abort();
+    }
+}
+
+bool upstream_open(struct upstream *upstream)
+{
+    const char *reason;
+
+    switch (opening_advance(upstream->opening, &upstream->transport, &reason)) {
+    case OPENING_DONE:
+        opening_free(TAKE_PTR(upstream->opening));
+        return true;
+    case OPENING_WAITS:
+        return false;
+    default:
+        log_warning("%s: %s", upstream->endpoint->address_text, reason);
+        upstream_failed(upstream, 502, reason);
+        return false;
+    }
 }
 
 /* ---- failures */
@@ -312,6 +376,10 @@ static void connect_failed(struct client *client, struct endpoint *endpoint, int
         answer_error(client, 503, "out of connections");
         return;
     }
+    if (errno_value == EUSERS) { /* as many streams as it takes are open */
+        answer_error(client, 503, "upstream takes no more requests now");
+        return;
+    }
     endpoint_count_failure(endpoint);
     if (errno_value == ETIMEDOUT)
         refused(client, endpoint, 504, "upstream connect timeout");
@@ -324,7 +392,7 @@ static bool request_is_replayable(const struct client *client)
 {
     const struct request *request = &client->request;
 
-    if (request->body == HTTP1_BODY_CHUNKED)
+    if (request->body == HTTP1_BODY_CHUNKED || request->body == HTTP1_BODY_CLOSE)
         return request->body_seen == 0 && client->from == request->body_at &&
                request->chunked.state == 0 && request->chunked.digits == 0;
     return request->is_replayable;
@@ -357,6 +425,20 @@ void upstream_failed(struct upstream *upstream, unsigned status, const char *rea
         request->state = REQUEST_QUEUED;
     else
         answer_error(client, status, reason);
+}
+
+void upstream_refused(struct upstream *upstream)
+{
+    struct client *client = upstream->client;
+    struct request *request = &client->request;
+
+    upstream_close(upstream);
+    request->avoided = request->endpoint;
+    if (request->refusals++ < REFUSALS_MAX && request_is_replayable(client) &&
+        retry_is_affordable(client->edge))
+        request->state = REQUEST_QUEUED;
+    else
+        answer_error(client, 503, "upstream refused the stream");
 }
 
 void upstream_timed_out(struct client *client)
@@ -416,6 +498,25 @@ static bool route_again(struct client *client)
            request->strip_bytes == strip_bytes;
 }
 
+static void dispatch_stream(struct client *client, struct endpoint *endpoint)
+{
+    struct request *request = &client->request;
+    struct upstream *upstream;
+
+    if (request->is_upgrade) {
+        answer_error(client, 501, "this service takes no upgrades");
+        return;
+    }
+    upstream = http2_upstream_open(client->edge, endpoint, request);
+    if (!upstream) {
+        connect_failed(client, endpoint, errno);
+        return;
+    }
+    attach(upstream, client, endpoint, upstream->state);
+    request_touch(client);
+    forward_request(client);
+}
+
 void upstream_dispatch(struct client *client)
 {
     struct request *request = &client->request;
@@ -429,6 +530,10 @@ void upstream_dispatch(struct client *client)
         answer_error(client, 503, "no healthy instance");
         return;
     }
+    if (request->route->upstream_protocol == SNAPSHOT_H2) {
+        dispatch_stream(client, endpoint);
+        return;
+    }
     upstream = pool_take(endpoint, request);
     if (upstream) {
         attach(upstream, client, endpoint, UPSTREAM_WAITING);
@@ -438,6 +543,7 @@ void upstream_dispatch(struct client *client)
             connect_failed(client, endpoint, errno);
             return;
         }
+        prepare_opening(upstream, client);
         attach(upstream, client, endpoint, UPSTREAM_CONNECTING);
     }
     output_push(&upstream->output, request->head_block->bytes, request->head_len);

@@ -329,7 +329,19 @@ class Edge:
         return context
 
     def client_certificate(self):
-        return os.path.join(self.directory, "client.pem"), os.path.join(self.directory, "client.key")
+        """Chain and key of CN=client.test, for clients and for upstreams that speak TLS; by the harness's authority."""
+        chain, key, request = (os.path.join(self.directory, "client." + kind) for kind in ("pem", "key", "csr"))
+        if not os.path.exists(chain):
+            run = lambda *arguments, **more: subprocess.run(["openssl", *arguments], check=True, timeout=WAIT_S,
+                                                            capture_output=True, **more)
+            run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                "/CN=client.test", "-keyout", key, "-out", request)
+            extensions = os.path.join(self.directory, "client.extensions")
+            with open(extensions, "w") as file:
+                file.write("subjectAltName=DNS:client.test\nextendedKeyUsage=clientAuth,serverAuth\n")
+            run("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", os.path.join(self.directory, "ca.key"),
+                "-days", "2", "-extfile", extensions, "-out", chain)
+        return chain, key
 
     def connect_tls(self, name="x.test", context=None, receive_buffer=None, session=None, before=b""):
         """A connection over TLS; `before` goes out in the clear first (a PROXY header)."""

@@ -16,14 +16,14 @@
  * TLS: without --host any name gets one certificate (localhost, 127.0.0.1, *.test). Options of a
  * host: chain=FILE and key=FILE (else a certificate is made), redirect, tls13, http1, secure-only,
  * plain-only, on-demand, hidden (no certificate until `show`), client, required (certificates of
- * clients), hsts=VALUE. DIR gets ca.pem, and client.pem and client.key to show as a client.
+ * clients), hsts=VALUE. DIR gets ca.pem and ca.key, to sign what else is needed.
  * --trusted: networks whose X-Forwarded-* count; --proxy: those that begin with a PROXY header.
  * --upstream-tls: the name to verify, "" to verify nothing; by DIR's ca.pem or --upstream-ca.
  *
  * Commands on stdin: add ADDR:PORT | drain N | activate N | remove N (N: number of the endpoint,
  * from 1) | publish | garbage | counters | kill EDGE | quit [GRACE_MS] | show HOST | renew HOST |
- * refuse HOST | signer stop | signer start | control restart. Reports on stdout: ready, ack,
- * drained, reject, wanted, exited; one line each.
+ * challenge HOST | refuse HOST | signer stop | signer start | control restart. Reports on stdout:
+ * ready, ack, drained, reject, wanted, exited; one line each.
  */
 #include "edge_harness.h"
 #include "base/counters.h"

@@ -12,8 +12,8 @@
 
 struct harness_host { /* a name that is served over TLS */
     char *name;
-    struct buf chain, key_der, challenge;
-    uint8_t key_id[32], challenge_key_id[32];
+    struct buf chain, key_pem, key_der, challenge;
+    uint8_t key_id[32];
     struct snapshot_host tls;
     bool is_plain_certificate; /* a file's, not of the harness's authority */
     bool has_client_authority, is_required, is_hidden, is_challenged;

@@ -148,20 +148,34 @@ bool harness_tls_argument(struct harness_tls *tls, struct slice name, const char
 
 static void make_leaf(struct harness_tls *tls, struct harness_host *host)
 {
-    struct buf pem = BUF_INIT(PEM_MAX);
     struct error err = {0};
     const char *any[] = {"localhost", "127.0.0.1", "*.test", "*.x.test"};
     const char *one[] = {host->name};
     bool is_any = host->name[0] == 0;
 
-    host->chain = host->key_der = BUF_INIT(PEM_MAX);
-    if (x509_make_key(&pem, &err) != 0 ||
-        x509_read_key(buf_slice(&pem), host->key_id, &host->key_der, &err) != 0 ||
-        x509_make_leaf(buf_slice(&tls->authority), buf_slice(&tls->authority_key), buf_slice(&pem),
-                       is_any ? any : one, is_any ? ARRAY_LEN(any) : 1, LIFETIME_S, &host->chain,
-                       &err) != 0)
+    buf_done(&host->chain);
+    buf_done(&host->key_pem);
+    buf_done(&host->key_der);
+    host->chain = host->key_pem = host->key_der = BUF_INIT(PEM_MAX);
+    if (x509_make_key(&host->key_pem, &err) != 0 ||
+        x509_read_key(buf_slice(&host->key_pem), host->key_id, &host->key_der, &err) != 0 ||
+        x509_make_leaf(buf_slice(&tls->authority), buf_slice(&tls->authority_key),
+                       buf_slice(&host->key_pem), is_any ? any : one, is_any ? ARRAY_LEN(any) : 1,
+                       LIFETIME_S, &host->chain, &err) != 0)
         harness_die(host->name, &err);
-    buf_wipe(&pem);
+}
+
+/* The answer to TLS-ALPN-01, with the key of the host. */
+static void make_challenge(struct harness_host *host)
+{
+    static const uint8_t digest[32] = {1, 2, 3};
+    struct error err = {0};
+
+    host->challenge = BUF_INIT(PEM_MAX);
+    host->is_challenged = true;
+    if (x509_make_challenge(buf_slice(&host->key_pem), host->name, digest, &host->challenge,
+                            &err) != 0)
+        harness_die(host->name, &err);
 }
 
 static void write_file(const char *directory, const char *name, const struct buf *content)
@@ -172,25 +186,6 @@ static void write_file(const char *directory, const char *name, const struct buf
     snprintf(path, sizeof(path), "%s/%s", directory, name);
     if (file_write_durable(path, buf_slice(content), 0600, &err) != 0)
         harness_die(path, &err);
-}
-
-/* What a client of the "client" and "required" hosts shows. */
-static void make_client(struct harness_tls *tls)
-{
-    struct harness_host client = {.name = strdup("client.test")};
-    struct buf pem = BUF_INIT(PEM_MAX), leaf = BUF_INIT(PEM_MAX);
-    const char *names[] = {client.name};
-    struct error err = {0};
-
-    if (x509_make_key(&pem, &err) != 0 ||
-        x509_make_leaf(buf_slice(&tls->authority), buf_slice(&tls->authority_key), buf_slice(&pem),
-                       names, 1, LIFETIME_S, &leaf, &err) != 0)
-        harness_die("client certificate", &err);
-    write_file(tls->directory, "client.pem", &leaf);
-    write_file(tls->directory, "client.key", &pem);
-    buf_done(&leaf);
-    buf_wipe(&pem);
-    free(client.name);
 }
 
 void harness_tls_prepare(struct harness_tls *tls)
@@ -211,7 +206,7 @@ void harness_tls_prepare(struct harness_tls *tls)
             make_leaf(tls, &tls->hosts[i]);
     if (tls->directory) {
         write_file(tls->directory, "ca.pem", &tls->authority);
-        make_client(tls);
+        write_file(tls->directory, "ca.key", &tls->authority_key);
     }
     tls->ticket_keys = BUF_INIT(PEM_MAX);
     random_bytes(buf_reserve(&tls->ticket_keys, TLS_TICKET_KEY_BYTES), TLS_TICKET_KEY_BYTES);
@@ -289,23 +284,11 @@ bool harness_tls_command(struct harness_tls *tls, struct slice word, const char 
     *ret_changed = true;
     if (slice_eq(word, SLICE("show")))
         find_host(tls, argument)->is_hidden = false;
-    else if (slice_eq(word, SLICE("renew"))) {
-        struct harness_host *host = find_host(tls, argument);
-        struct buf pem = BUF_INIT(PEM_MAX);
-        const char *names[] = {host->name[0] ? host->name : "*.test"};
-        struct error err = {0};
-
-        /* Another certificate for a name; its key goes to a new signer. */
-        buf_done(&host->chain);
-        buf_done(&host->key_der);
-        host->chain = host->key_der = BUF_INIT(PEM_MAX);
-        if (x509_make_key(&pem, &err) != 0 ||
-            x509_read_key(buf_slice(&pem), host->key_id, &host->key_der, &err) != 0 ||
-            x509_make_leaf(buf_slice(&tls->authority), buf_slice(&tls->authority_key),
-                           buf_slice(&pem), names, 1, LIFETIME_S, &host->chain, &err) != 0)
-            harness_die("renew", &err);
-        buf_wipe(&pem);
-    } else
+    else if (slice_eq(word, SLICE("renew")))
+        make_leaf(tls, find_host(tls, argument)); /* the key goes to the next signer */
+    else if (slice_eq(word, SLICE("challenge")))
+        make_challenge(find_host(tls, argument));
+    else
         return false;
     return true;
 }
