@@ -16,7 +16,8 @@ struct cli_serve {
     const char *state_directory; /* absolute; may not exist yet */
     const char *http;            /* "ADDR:PORT"; default "*:80" for root, "*:8080" else */
     const char *https;           /* "ADDR:PORT"; NULL: none */
-    unsigned edges;              /* at least 1; default: one a core, at most KEEPER_EDGES_MAX */
+    unsigned edges; /* at least 1; default: one a core, at most half of KEEPER_EDGES_MAX, so that
+                       an upgrade has as many indexes free */
     enum log_level log_level;
 };
 

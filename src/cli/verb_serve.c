@@ -69,8 +69,9 @@ static int serve_options(struct command *command, struct cli_serve *ret_serve, s
     struct address address;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t edges;
-    int r = command_number(command, "edges", (uint64_t)MAX(1L, MIN(cores, (long)KEEPER_EDGES_MAX)),
-                           KEEPER_EDGES_MAX, &edges, err);
+    int r =
+        command_number(command, "edges", (uint64_t)MAX(1L, MIN(cores, (long)KEEPER_EDGES_MAX / 2)),
+                       KEEPER_EDGES_MAX, &edges, err);
     if (r < 0)
         return r;
     if (edges == 0) {

@@ -76,8 +76,11 @@ static uint32_t drain_ms(const struct control *control)
 
         for (size_t i = 0; release && release->manifest && i < release->manifest->service_count;
              i++) {
-            const struct manifest_stop *stop = &release->manifest->services[i].stop;
+            const struct manifest_service *service = &release->manifest->services[i];
+            const struct manifest_stop *stop = &service->stop;
 
+            if (service->type != SERVICE_WEB && service->type != SERVICE_PRIVATE)
+                continue; /* no edge has connections to it */
             longest_ms = MAX(longest_ms, stop->drain_ms);
             longest_ms = MAX(longest_ms, stop->websocket_drain_ms);
         }

@@ -89,8 +89,10 @@ static int check_content(int fd, const char *path, const struct stat *info, stru
 {
     char magic[SELFMAG] = "";
 
-    if (!S_ISREG(info->st_mode))
-        return error_set(err, ERR_INVALID, "'%s' is not a file", path);
+    if (!S_ISREG(info->st_mode)) {
+        error_set(err, ERR_INVALID, "'%s' is not a file", path);
+        return error_hint(err, "name the new slipway binary itself");
+    }
     if (info->st_size > BINARY_BYTES_MAX)
         return error_set(err, ERR_LIMIT, "'%s' is too large for a program", path);
     if (pread(fd, magic, sizeof magic, 0) != (ssize_t)sizeof magic ||

@@ -5,6 +5,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -167,12 +168,14 @@ def test_three_upgrades_and_a_downgrade_lose_nothing(platform):
     platform.cli("downgrade", timeout=60)  # what only the first one needs is there now
     wait_for(lambda: not platform.draining(), 20, "the first edges have ended")
     before = descriptors(keeper[0]), resident_kb(keeper[0])
+    highest = 4
     with Load(platform) as load:
         for arguments, version in ((("upgrade", platform.next), NEW), (("upgrade", platform.own), OLD),
                                    (("upgrade", platform.next), NEW), (("downgrade",), OLD)):
             platform.cli(*arguments, timeout=60)
             platform.assert_runs(version)
             assert platform.role_pids("keeper") == keeper
+            highest = max([highest] + [entry["index"] for entry in platform.status()["roles"]])
         assert platform.draining(), "the WebSockets keep the edges of earlier binaries"
         report = load.finish()
     assert_lossless(report, ledger)
@@ -182,7 +185,8 @@ def test_three_upgrades_and_a_downgrade_lose_nothing(platform):
     wait_for(lambda: not platform.draining(), 20, "with the last client the old edges end")
     seen = ticks(platform)
     assert seen == list(range(1, len(seen) + 1)) and len(seen) > 500, "every line once, in order"
-    wait_for(lambda: descriptors(keeper[0]) <= before[0], 10, "no descriptor is left open")
+    allowed = before[0] + highest - 4  # the counters of an edge stay for the next one of its number
+    wait_for(lambda: descriptors(keeper[0]) <= allowed, 10, "no descriptor is left open")
     assert resident_kb(keeper[0]) < before[1] + 20_000, "memory does not grow"
     guards = [line for _, line in harness.processes_of(platform.state) if "guard" in line]
     assert len(guards) <= 1, guards
@@ -336,7 +340,8 @@ def test_the_platform_stops_in_the_middle_of_an_upgrade(one):
     asked = subprocess.Popen(one.command("upgrade", "--state", one.state, one.next), env=one.environment,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: one.status()["upgrade"]["state"] in ("replacing", "watching"), 20, "it is under way")
+    one.process.send_signal(signal.SIGTERM)
+    assert asked.wait(90) != 0
     one.stop()
-    asked.wait(60)
     one.start()
     wait_for(lambda: one.app("steady")["state"] == "live", 60, "the app runs again")

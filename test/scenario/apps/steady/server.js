@@ -66,6 +66,7 @@ server.on('upgrade', (request, socket) => {
       socket.write(Buffer.concat([Buffer.from([0x80 | opcode, payload.length]), payload]));
     }
   });
+  socket.on('end', () => socket.end());
   socket.on('error', () => sockets.delete(socket));
   socket.on('close', () => sockets.delete(socket));
 });
