@@ -6,9 +6,9 @@ TLS: Edge(..., tls=True) adds a TLS listener (edge.tls_port), whose certificates
 that the harness makes (edge.ca, a file) and whose keys the real signer role holds. Any name gets one
 certificate unless hosts=["a.test,redirect", ...] says otherwise; the options of a host stand at the top of
 test/support/edge_harness.c. edge.connect_tls("x.test") is a Wire over TLS with that server name,
-edge.client_certificate() what a client may show. With EDGE_TEST_TLS=1 in the environment every Edge has
-tls=True and edge.connect() speaks TLS: the whole of test_edge.py, or of a suite that is built on this file,
-over TLS. Without this file: edge_harness --listen A:P --listen-tls A:P --tls-directory DIR --upstream A:P.
+edge.client_certificate() what a client may show. With EDGE_TEST_TLS=1 in the environment (or
+edge_world.OVER_TLS set) every Edge that does not say otherwise has a TLS listener and edge.connect() speaks TLS:
+the whole of test_edge.py, or of a suite that is built on this file, over TLS. Without this file: edge_harness --listen A:P --listen-tls A:P --tls-directory DIR --upstream A:P.
 """
 import os
 import queue
@@ -238,7 +238,9 @@ def answering_once(text):
 
 class Edge:
     def __init__(self, *upstreams, options=(), settings=None, site=None, edges=1, snapshot=True, access=None,
-                 tls=OVER_TLS, hosts=()):
+                 tls=None, hosts=()):
+        self.is_over_tls = OVER_TLS and tls is None
+        tls = OVER_TLS if tls is None else tls
         self.directory = tempfile.mkdtemp(prefix="slipway-edge-")
         self.port = free_port()
         self.access_path = access or os.path.join(self.directory, "access")
@@ -315,7 +317,7 @@ class Edge:
         return self.expect(r"counters edge 1 (.*)").group(1)
 
     def connect(self, receive_buffer=None):
-        return self.connect_tls(receive_buffer=receive_buffer) if OVER_TLS else self.connect_plain(receive_buffer)
+        return self.connect_tls(receive_buffer=receive_buffer) if self.is_over_tls else self.connect_plain(receive_buffer)
 
     def tls_context(self, protocols=("http/1.1",), certificate=None, version=None):
         context = ssl.create_default_context(cafile=self.ca)

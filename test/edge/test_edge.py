@@ -1372,9 +1372,20 @@ TESTS = [value for name, value in list(globals().items())
          and name not in ("main", "site_folder")]
 
 
+# What these look at is not the same over TLS (test_edge_tls.py has its own), or the client here cannot do it: half
+# closed TLS connections.
+PLAIN_ONLY = {malformed_requests_are_refused_and_closed, identity_fields_are_overwritten,
+              truncated_answers_reset_http10_clients, leftovers_are_never_taken_for_requests,
+              no_snapshot_means_starting, one_address_gets_its_share, half_closed_clients_get_their_answer,
+              tunnels_close_by_halves}
+
+
 def main():
     edge_world.HARNESS = sys.argv[1]
-    wanted = [t for t in TESTS if not sys.argv[2:] or any(n in t.__name__ for n in sys.argv[2:])]
+    names = [n for n in sys.argv[2:] if n != "--tls"]
+    edge_world.OVER_TLS = edge_world.OVER_TLS or "--tls" in sys.argv
+    wanted = [t for t in TESTS if (not names or any(n in t.__name__ for n in names)) and
+              not (edge_world.OVER_TLS and t in PLAIN_ONLY)]
     print("1..%d" % len(wanted))
     failed = 0
     for number, test in enumerate(wanted, 1):
