@@ -44,7 +44,6 @@ int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
     uint8_t *key;
     uint32_t i = 0;
 
-    (void)ssl;
     if (!server || server->ticket_key_count == 0 || !cipher)
         return is_encrypting ? -1 : 0;
     if (!is_encrypting) {
@@ -57,8 +56,12 @@ int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_
     key = server->ticket_keys[i] + KEY_NAME_BYTES;
     if (!mac_start(mac, key + KEY_AES_BYTES))
         return -1;
+    /* Clients show a ticket of TLS 1.3 once (RFC 8446 §C.4): who does not renew it resumes every
+     * other time. */
     if (!is_encrypting)
-        return EVP_DecryptInit_ex2(context, cipher, key, iv, NULL) ? (i == 0 ? 1 : 2) : -1;
+        return !EVP_DecryptInit_ex2(context, cipher, key, iv, NULL) ? -1
+               : i == 0 && SSL_version(ssl) != TLS1_3_VERSION       ? 1
+                                                                    : 2;
     memcpy(name, server->ticket_keys[0], KEY_NAME_BYTES);
     if (RAND_bytes(iv, EVP_CIPHER_get_iv_length(cipher)) <= 0)
         return -1;

@@ -446,6 +446,20 @@ static void a_ticket_resumes_at_its_name_and_nowhere_else(void **state)
     tls_server_unref(server);
 }
 
+/* Clients show a ticket of TLS 1.3 once. */
+static void every_resumption_brings_the_ticket_of_the_next(void **state)
+{
+    struct tls_server *server = server_of_all();
+
+    (void)state;
+    server_tickets(server, 1);
+    assert_false(connect_once(server, careless, "one.test", TLS1_3_VERSION));
+    for (unsigned i = 0; i < 5; i++)
+        assert_true(connect_once(server, careless, "one.test", TLS1_3_VERSION));
+    forget_sessions(careless);
+    tls_server_unref(server);
+}
+
 static void ticket_keys_rotate_without_loss_and_are_shared_by_tables(void **state)
 {
     struct tls_server *first = server_of_all(), *second = server_of_all(), *third = server_of_all();
@@ -594,6 +608,7 @@ int main(void)
         cmocka_unit_test(a_connection_covers_names_with_the_same_certificate_and_policy),
         cmocka_unit_test(a_name_for_tls_1_3_alone_refuses_1_2),
         cmocka_unit_test(a_ticket_resumes_at_its_name_and_nowhere_else),
+        cmocka_unit_test(every_resumption_brings_the_ticket_of_the_next),
         cmocka_unit_test(ticket_keys_rotate_without_loss_and_are_shared_by_tables),
         cmocka_unit_test(without_ticket_keys_nothing_is_resumed),
         cmocka_unit_test(early_data_is_not_accepted),
