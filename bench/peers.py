@@ -116,6 +116,7 @@ class Work:
         for name, kind in zip(NAMES, (["ec", "-pkeyopt", "ec_paramgen_curve:P-256"], ["rsa:2048"])):
             subprocess.run(["openssl", "req", "-x509", "-nodes", "-days", "30", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}",
                             "-keyout", self.key(name), "-out", self.cert(name), "-newkey", *kind], check=True, capture_output=True)
+            os.chmod(self.key(name), 0o644)  # the platform's own user must read it; it lives for minutes
 
     def key(self, name):
         return os.path.join(self.folder, f"{name}.key")
@@ -136,7 +137,11 @@ class Peer:
 
     def start(self):
         self.process = Process(self.command(), f"{self.folder}/out.log", preexec_fn=raise_descriptors, env=dict(os.environ, **self.environment()))
-        wait_http(f"http://127.0.0.1:{self.port}/small", self.process)
+        try:
+            wait_http(f"http://127.0.0.1:{self.port}/small", self.process)
+        except BaseException:
+            self.stop()
+            raise
         self.pids = tree(self.process.pid)
 
     def start_anew(self):
@@ -422,7 +427,7 @@ class Slipway:
     abilities = ALL
 
     def __init__(self, work, binary):
-        self.binary = binary
+        self.work, self.binary = work, binary
         self.state = os.path.join(work.folder, "state")
         self.port, self.tls_port = free_port(), free_port()
         app = os.path.join(work.folder, "app")
@@ -459,14 +464,21 @@ routes:
             [binary, "serve", "--state", self.state, "--http", f"127.0.0.1:{self.port}", "--https", f"127.0.0.1:{self.tls_port}", "--edges", "1"],
             os.path.join(work.folder, "slipway.log"), preexec_fn=raise_descriptors,
         )
+        try:
+            self.deploy(app)
+        except BaseException:
+            self.stop()
+            raise
+
+    def deploy(self, app):
         self.call("deploy", app)
         wait_http(f"http://127.0.0.1:{self.port}/small")
         status = self.find_roles()
         self.log_pids = [role["pid"] for role in status["roles"] if role["role"] == "logd"]
-        services = {service["name"]: service["instances"] for one_app in status["apps"] for service in one_app["services"]}
+        services = {service["service"]: service["instances"] for one_app in status["apps"] for service in one_app["services"]}
         self.origin_pids = [one["pid"] for name in ("origin", "grpc") for one in services[name] if one["pid"]]
-        work.origin_port = next(one["port"] for one in services["origin"] if one["port"])
-        work.grpc_port = next(one["port"] for one in services["grpc"] if one["port"])
+        self.work.origin_port = next(one["port"] for one in services["origin"] if one["port"])
+        self.work.grpc_port = next(one["port"] for one in services["grpc"] if one["port"])
 
     def find_roles(self):
         status = json.loads(self.call("status", "--json"))
