@@ -81,7 +81,6 @@ class Row:
     protocol: str = "h1"
     area: str = ""
     options: dict = field(default_factory=dict)
-    is_run: bool = False
 
 
 def row(name, section, send, *alternatives, answer=None, answers=None, methods=None, **rest):
@@ -170,10 +169,6 @@ def cut(seen):
         return None
     if seen.finals[0].complete:
         return "a response that is not whole looks complete"
-
-
-def not_whole_looks_whole_only_by_close(seen):
-    return cut(seen)
 
 
 def client_has(name, pattern=None):

@@ -1,4 +1,5 @@
 """HTTP/2 by hand: frames are bytes, header blocks are literals without indexing, so that a row can be wrong on purpose."""
+import re
 import socket
 import ssl
 import struct
@@ -6,7 +7,7 @@ import time
 
 from hpack import Decoder
 
-from case import CLOSE, END, FIN, RESET, OriginSaw, Pause, PROBE
+from case import CLOSE, END, FIN, PROBE, RESET, OriginSaw, Pause
 from client import Seen
 from message import is_readable
 
@@ -368,14 +369,10 @@ def stream_body(number, payload):
     return check
 
 
-def stream_has(number, name, pattern=None, which=0):
-    import re
-
+def stream_has(number, name, pattern=None):
     def check(seen):
         stream = seen.h2.streams.get(number)
-        blocks = stream.blocks if stream else []
-        values = [v for n, v in (blocks[which] if len(blocks) > which else (blocks[-1] if which < 0 and blocks else []))
-                  if n == name]
+        values = [v for n, v in (stream.blocks[0] if stream and stream.blocks else []) if n == name]
         if not values or (pattern and not any(re.fullmatch(pattern, v) for v in values)):
             return "stream %d has %s: %s" % (number, name, values)
     return check

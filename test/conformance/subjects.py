@@ -18,8 +18,6 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "edge"))
 
-from h2wire import H2Client  # noqa: E402
-
 READY_S = 30
 
 
@@ -302,10 +300,6 @@ class Slipway(Subject):
             self.edges.append(edge_world.Edge("127.0.0.1:%d" % origin, tls=True))
         self.plain_ports = [edge.port for edge in self.edges]
         self.tls_ports = [edge.tls_port for edge in self.edges]
-        try:
-            H2Client.connect(self.address(0, "h2"), 5, True).close()
-        except OSError:  # this edge speaks no HTTP/2
-            self.h2 = None
 
     def stop(self):
         errors = []

@@ -20,7 +20,6 @@ def main():
     def tell(result):
         nonlocal count, failed
         count += 1
-        result.row.is_run = True
         failed += not result.is_ok
         print("%s %d %s/%s (%s)" % ("ok" if result.is_ok else "not ok", count, result.row.area,
                                     result.row.name.replace("#", "number"), result.row.section), flush=True)
@@ -33,10 +32,10 @@ def main():
         ended = None
     except AssertionError as error:
         ended = str(error)
-    left = [row for row in rows if not row.is_run]
-    for row in left:
+    while count < len(rows):
         count += 1
-        print("not ok %d # SKIP %s/%s: no HTTP/2 here" % (count, row.area, row.name))
+        failed += 1
+        print("not ok %d a row did not run" % count)
     print("%s %d the edges end well" % ("not ok" if ended else "ok", len(rows) + 1))
     if ended:
         print("# " + ended.replace("\n", "\n# "))
