@@ -74,7 +74,7 @@ struct tls_server {
 /* The entry for a name in lower case: itself, then its wildcard, then "". NULL: none. */
 const struct tls_entry *tls_server_find(const struct tls_server *server, struct slice name);
 void tls_hello_configure(SSL_CTX *ctx);
-int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher,
+int tls_ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *context,
                    EVP_MAC_CTX *mac, int is_encrypting);
 
 /* The context of all server connections. NULL: OpenSSL could not make it. */
