@@ -483,8 +483,8 @@ int ingest_start(struct ingest *ingest, struct loop *loop, const struct logd_set
     return code;
 }
 
-int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind, const char *label,
-               struct stream **ret_stream)
+int ingest_stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
+                      const char *label, struct stream **ret_stream)
 {
     struct stream *stream = calloc(1, sizeof *stream);
 
@@ -528,7 +528,7 @@ int ingest_add(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
             log_warning("log stream %llu has an unreadable label", (unsigned long long)id);
         label = "\x1f\x1f\x1f\x1f";
     }
-    code = stream_new(ingest, id, unit, kind, label, &stream);
+    code = ingest_stream_new(ingest, id, unit, kind, label, &stream);
     if (code) {
         fd_close(fd);
         return error_set(err, code, "too many log streams");

@@ -60,8 +60,8 @@ MUST_USE int ingest_begin_block(struct ingest *ingest);
 /* Stop making records and try again in a second. */
 void ingest_stall(struct ingest *ingest, const struct error *err);
 /* A new stream, with what the last run left of it. ERR_LIMIT. */
-MUST_USE int stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
-                        const char *label, struct stream **ret_stream);
+MUST_USE int ingest_stream_new(struct ingest *ingest, uint64_t id, uint64_t unit, uint32_t kind,
+                               const char *label, struct stream **ret_stream);
 /* Its spooled lines want a turn. */
 void stream_work_soon(struct stream *stream);
 /* Free the stream and tell its end when everything is durable; else see to it that it will be. */

@@ -164,8 +164,8 @@ void ingest_table_end(struct ingest *ingest)
         /* The keeper's own must find room at any time; the rest waits for the next start. */
         if (orphans == BLOCK_STREAMS_MAX - KEEPER_STREAMS_MAX)
             break;
-        if (stream_new(ingest, left->spool.stream, left->spool.unit, left->spool.kind,
-                       left->spool.label, &stream))
+        if (ingest_stream_new(ingest, left->spool.stream, left->spool.unit, left->spool.kind,
+                              left->spool.label, &stream))
             continue;
         orphans++;
         stream->is_at_end = stream->is_orphan = true;
