@@ -109,11 +109,12 @@ int tls_connect(struct tls_client *client, int fd, const char *server_name, stru
 
 void tls_abort(struct tls *tls)
 {
-    if (tls->state == TLS_STATE_SIGNATURE) {
+    if (tls->has_job) {
         tls_sign_answer(tls, (struct slice){0});
         enter(tls);
         (void)SSL_do_handshake(tls->ssl); /* to the end of its job */
         leave(tls);
+        tls_key_trim_jobs();
     }
     tls->state = TLS_STATE_FAILED;
     tls_stream_done(tls);
@@ -291,6 +292,7 @@ enum tls_result tls_handshake(struct tls *tls)
         result = handshake_step(tls);
     }
     leave(tls);
+    tls_key_trim_jobs();
     return result;
 }
 

@@ -12,6 +12,19 @@
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 
+#define JOBS_KEPT 64u /* stacks that wait for the next handshakes */
+
+static unsigned jobs, jobs_peak;
+
+void tls_key_trim_jobs(void)
+{
+    if (jobs || jobs_peak <= JOBS_KEPT)
+        return;
+    ASYNC_cleanup_thread();
+    (void)ASYNC_init_thread(TLS_JOBS_MAX, 0);
+    jobs_peak = 0;
+}
+
 size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t len,
                    unsigned char *to, size_t capacity)
 {
@@ -26,8 +39,12 @@ size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t 
            PEER_KEY_ID_BYTES);
     tls->state = TLS_STATE_SIGNATURE;
     tls->is_answered = false;
+    tls->has_job = true;
+    jobs_peak = MAX(jobs_peak, ++jobs);
     (void)ASYNC_pause_job();
     tls = tls_current; /* it is the same one; the compiler may not know */
+    tls->has_job = false;
+    jobs--;
     tls->state = TLS_STATE_HANDSHAKE;
     tls->request = (struct tls_sign_request){0};
     signature_len = tls->signature_len;

@@ -130,6 +130,7 @@ struct tls {
     bool is_starved; /* the last tls_read found no whole record */
     bool is_challenge, is_http2, is_resumed;
     bool is_answered;        /* the signature that is waited for came, or its refusal */
+    bool has_job;            /* a stack of OpenSSL's stands still for it */
     bool is_client_unproven; /* a certificate of its chain does not verify */
     bool is_closed;          /* the peer said close_notify */
     uint8_t record_count;
@@ -156,6 +157,9 @@ extern struct tls *tls_current;
  * (at most `capacity`), or 0: refused, or there is no way to wait. */
 size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t len,
                    unsigned char *to, size_t capacity);
+
+/* Between two calls into OpenSSL: give back the stacks of a rush that is over. */
+void tls_key_trim_jobs(void);
 
 /* ---- the way to the socket */
 

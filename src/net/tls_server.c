@@ -228,6 +228,8 @@ int tls_server_client_ca(struct tls_server *server, struct slice ca_pem, uint32_
             X509_NAME_free(name);
     }
     sk_X509_pop_free(certificates, X509_free);
+    if (is_good) /* an authority that is no root is one all the same: who names it trusts it */
+        X509_STORE_set_flags(authority.store, X509_V_FLAG_PARTIAL_CHAIN);
     hash_sha256(ca_pem.ptr, ca_pem.len, authority.digest);
     grown = is_good ? reallocarray(server->authorities, server->authority_count + 1, sizeof(*grown))
                     : NULL;

@@ -2,6 +2,7 @@
 #include "tls_pair.h"
 
 #include "net/tls_private.h"
+#include "os/file.h"
 #include <openssl/ec.h>
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
@@ -219,6 +220,37 @@ static void handshakes_that_wait_for_signatures_do_not_mix(void **state)
         pair_say(&pairs[i], pairs[i].server, pairs[i].client, "pong");
         pair_done(&pairs[i]);
     }
+}
+
+static void a_rush_of_handshakes_has_a_limit_and_leaves_nothing_behind(void **state)
+{
+    static struct pair pairs[TLS_JOBS_MAX + 1];
+    struct tls_server *server = server_of(&alpha, "alpha.test");
+
+    (void)state;
+    for (int turn = 0; turn < 2; turn++) {
+        for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+            pair_open(&pairs[i], server, client, "alpha.test", &alpha, 1);
+            assert_int_equal(tls_handshake(pairs[i].client), TLS_WANT_READ);
+            assert_true(pair_move(&pairs[i]));
+            assert_int_equal(tls_handshake(pairs[i].server),
+                             i < TLS_JOBS_MAX ? TLS_WANT_SIGNATURE : TLS_FAILED);
+            for (size_t n = 0; i > 0 && n < 4; n++) /* the limit of descriptors is another */
+                fd_closep(&pairs[i].fds[n]);
+        }
+        assert_string_equal(tls_failure(pairs[TLS_JOBS_MAX].server),
+                            "too many handshakes wait for a signature");
+        pair_sign(&pairs[0]);
+        pair_must_shake(&pairs[0]);
+        for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
+            if (i > 0) {
+                tls_abort(pairs[i].server);
+                tls_abort(pairs[i].client);
+            }
+            pair_done(&pairs[i]);
+        }
+    }
+    tls_server_unref(server);
 }
 
 static void a_handshake_survives_a_wire_that_carries_single_bytes(void **state)
@@ -613,6 +645,7 @@ int main(void)
         cmocka_unit_test(a_wrong_signature_is_seen_by_the_client),
         cmocka_unit_test(a_connection_can_be_freed_while_it_waits_for_a_signature),
         cmocka_unit_test(handshakes_that_wait_for_signatures_do_not_mix),
+        cmocka_unit_test(a_rush_of_handshakes_has_a_limit_and_leaves_nothing_behind),
         cmocka_unit_test(a_handshake_survives_a_wire_that_carries_single_bytes),
         cmocka_unit_test(a_handshake_that_is_cut_at_any_byte_fails_on_both_sides),
         cmocka_unit_test(what_is_not_tls_is_told_so),
