@@ -1,5 +1,6 @@
 """The client's side of a row over HTTP/1.1: send, watch, and ask once more to learn what became of the connection."""
 import socket
+import ssl
 import time
 
 from case import CLOSE, END, FIN, PROBE, RESET, Answers, OriginSaw, Pause, Until
@@ -31,12 +32,27 @@ class Seen:
         return b"".join(parts)
 
 
+def tls_context(protocol):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols([protocol])
+    return context
+
+
+def is_pending(connection):
+    return isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+
+
 class H1Client:
-    def __init__(self, address, origin, row, wait_s):
+    def __init__(self, address, origin, row, wait_s, is_tls=False):
         self.origin, self.row, self.methods = origin, row, row.methods
         self.wait_s = row.wait or wait_s
         self.socket = socket.create_connection(address, wait_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if is_tls:
+            self.socket = tls_context("http/1.1").wrap_socket(self.socket, server_hostname="a.test",
+                                                                   suppress_ragged_eofs=False)
         self.raw = b""
         self.mark_at = 0
         self.end = None
@@ -45,11 +61,13 @@ class H1Client:
         """More bytes. False: the end, or none in time."""
         if self.end:
             return False
-        if not is_readable(self.socket, until - time.monotonic()):
+        if not is_pending(self.socket) and not is_readable(self.socket, until - time.monotonic()):
             return False
         try:
             data = self.socket.recv(65536)
-        except OSError:
+        except TimeoutError:  # a record that is no data
+            return False
+        except OSError:  # over TLS an end without close_notify too
             self.end = "reset"
             return False
         if not data:

@@ -1,14 +1,13 @@
 """HTTP/2 by hand: frames are bytes, header blocks are literals without indexing, so that a row can be wrong on purpose."""
 import re
 import socket
-import ssl
 import struct
 import time
 
 from hpack import Decoder
 
 from case import CLOSE, END, FIN, PROBE, RESET, OriginSaw, Pause
-from client import Seen
+from client import Seen, is_pending, tls_context
 from message import is_readable
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -120,11 +119,7 @@ class H2Client:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not is_tls:
             return plain
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        secure = context.wrap_socket(plain, server_hostname="a.test")
+        secure = tls_context("h2").wrap_socket(plain, server_hostname="a.test")
         if secure.selected_alpn_protocol() != "h2":
             secure.close()
             raise OSError("no h2 by ALPN")
@@ -139,7 +134,7 @@ class H2Client:
     def fill(self, until):
         if self.end:
             return False
-        if not (isinstance(self.socket, ssl.SSLSocket) and self.socket.pending()):
+        if not is_pending(self.socket):
             if not is_readable(self.socket, until - time.monotonic()):
                 return False
         try:

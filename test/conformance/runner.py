@@ -1,8 +1,10 @@
 """Runs rows against a subject, several beside each other, and says for each whether it holds."""
+import dataclasses
 import queue
 import threading
 import time
 
+from case import FIN, RESET
 from client import H1Client
 from h2wire import H2Client
 from origin import Origin
@@ -64,13 +66,13 @@ def run_row(row, subject, lane, origin):
         if row.protocol == "h2":
             client = H2Client(subject.address(lane, "h2"), origin, row, subject.wait_s, subject.h2 == "tls")
         else:
-            client = H1Client(subject.address(lane, "h1"), origin, row, subject.wait_s)
+            client = H1Client(subject.address(lane, row.protocol), origin, row, subject.wait_s, row.protocol == "h1s")
         seen = client.run()
         if seen.state != "open" and origin.connections:
             time.sleep(0.02)  # what is still on its way to the origin is seen too
         seen.connections, seen.requests = origin.seen()
         failures = judge(row, seen)
-        is_quiet = seen.state == "open" or (row.protocol == "h1" and not seen.connections)
+        is_quiet = seen.state == "open" or (row.protocol != "h2" and not seen.connections)
     except OSError as error:
         failures = ["no connection: %s" % error]
     origin.finish(is_quiet)
@@ -112,6 +114,12 @@ def run_rows(rows, make_subject, lane_count=8, on_result=None, stop_at_death=Fal
             origin.stop()
         subject.stop()
     return [done[number] for number in sorted(done)]
+
+
+def over_tls(rows):
+    """The rows of HTTP/1.1 once more, over TLS; there is no half of a connection to close or reset there."""
+    return [dataclasses.replace(row, area=row.area + " over TLS", protocol="h1s") for row in rows
+            if row.protocol == "h1" and FIN not in row.send and RESET not in row.send]
 
 
 def choose(words):

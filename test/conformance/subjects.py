@@ -81,7 +81,7 @@ class Subject:
         return list(zip(self.origin_ports, self.plain_ports, self.tls_ports))
 
     def address(self, lane, protocol):
-        if protocol == "h2" and self.h2 == "tls":
+        if protocol == "h1s" or (protocol == "h2" and self.h2 == "tls"):
             return "127.0.0.1", self.tls_ports[lane]
         return "127.0.0.1", self.plain_ports[lane]
 

@@ -14,6 +14,7 @@ import subjects
 def main():
     subjects.Slipway.harness = sys.argv[1]
     rows = runner.choose(sys.argv[2:])
+    rows += runner.over_tls(rows)
     print("1..%d" % (len(rows) + 1), flush=True)
     count, failed = 0, 0
 
