@@ -33,6 +33,10 @@ enum peer_message_type {
 #define PEER_SIGN_BYTES_MAX 512u  /* what is signed: a digest, or an encoded RSA block */
 #define PEER_SIGNATURE_MAX  1024u /* RSA with 8192 bits */
 
+/* Where instances listen: the only TCP ports that an edge may connect to (root mode). */
+#define PEER_INSTANCE_PORT_FIRST 21000u
+#define PEER_INSTANCE_PORT_COUNT 9000u
+
 struct peer_keys {
     uint32_t type, reserved;
     uint64_t version; /* rises; control publishes a snapshot that needs new keys after the ACK */

@@ -15,6 +15,7 @@
 #include "base/counters.h"
 #include "base/keeper_protocol.h"
 #include "base/map.h"
+#include "base/peer_protocol.h"
 #include "deploy/journal.h"
 #include "deploy/names.h"
 #include "deploy/probe.h"
@@ -22,8 +23,8 @@
 #include "loop/loop.h"
 
 #define PLATFORM_APPS_MAX     256u
-#define PLATFORM_PORT_FIRST   21000u
-#define PLATFORM_PORT_COUNT   9000u
+#define PLATFORM_PORT_FIRST   PEER_INSTANCE_PORT_FIRST
+#define PLATFORM_PORT_COUNT   PEER_INSTANCE_PORT_COUNT
 #define PLATFORM_DRAINING_MAX 64u  /* per app: a deploy waits above that */
 #define PLATFORM_RECORDS_MAX  100u /* releases kept in the history of an app */
 #define PLATFORM_DEPLOYS_KEPT 50u

@@ -1,14 +1,21 @@
-/* confine.c - what the edge may ask of the kernel, once it runs (seccomp(2)).
+/* confine.c - what the edge may ask of the kernel, once it runs.
  *
  * Why: this process reads what strangers send. Should one of them take it over, it cannot start a
- * program, make memory executable, write or create a file, listen, trace, or change its identity;
- * all of that fails with EPERM.
+ * program, make memory executable, write or create a file, listen, trace, signal another process,
+ * or change its identity; all of that fails with EPERM or EACCES. test/edge/confine_try.c tries.
  *
- * Gap: openat2 keeps its flags in memory, where a filter cannot look; against writing through it
- * stands only the uid, which owns nothing.
+ * Two nets. A filter of system calls (os/confine.h) is a list of calls and some whose arguments
+ * matter. What lies behind pointers it cannot see: paths and flags of openat2, addresses of
+ * connect. For those stands Landlock (confine_reach): no path is written to from Linux 5.13 on;
+ * from 6.7 on, and as root, TCP connections go to the ports of instances alone; from 6.12 on none
+ * to abstract sockets. Below 6.7 the edge could open any TCP connection that its user may. Paths of
+ * unix sockets are left to their permissions, as the edge's user owns nothing.
  */
 #include "os/confine.h"
+#include "base/peer_protocol.h"
 #include "edge/edge_private.h"
+#include <fcntl.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 
 static const int allowed[] = {
@@ -46,7 +53,6 @@ static const int allowed[] = {
     SYS_lseek,
     SYS_pread64,
     SYS_getdents64,
-    SYS_fcntl,
     SYS_dup,
     SYS_dup3,
     /* memory, time, chance, signals, the end */
@@ -62,17 +68,33 @@ static const int allowed[] = {
     SYS_rt_sigprocmask,
     SYS_rt_sigreturn,
     SYS_signalfd4,
-    SYS_prlimit64,
     SYS_getpid,
     SYS_gettid,
-    SYS_tgkill,
     SYS_restart_syscall,
     SYS_exit,
     SYS_exit_group,
 };
 
-void edge_confine(void)
+/* Not F_SETOWN and its like: with them a descriptor sends signals. */
+static const uint32_t fcntl_commands[] = {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,
+                                          F_GETFL, F_SETFL,         F_GET_SEALS, F_GETPIPE_SZ};
+static const uint32_t itself[] = {0};
+
+void edge_confine(bool is_root)
 {
-    confine(&(struct confine_spec){
-        .calls = allowed, .call_count = ARRAY_LEN(allowed), .may_connect = true, .may_read = true});
+    const uint32_t own_pid[] = {(uint32_t)getpid()};
+    const struct confine_rule rules[] = {
+        {SYS_fcntl, 1, fcntl_commands, ARRAY_LEN(fcntl_commands)},
+        {SYS_tgkill, 0, own_pid, 1}, /* abort(3) */
+        {SYS_prlimit64, 0, itself, 1},
+    };
+    int reach = confine_reach(PEER_INSTANCE_PORT_FIRST, is_root ? PEER_INSTANCE_PORT_COUNT : 0);
+
+    log_debug("confined; reach: %d", reach);
+    confine(&(struct confine_spec){.calls = allowed,
+                                   .call_count = ARRAY_LEN(allowed),
+                                   .rules = rules,
+                                   .rule_count = ARRAY_LEN(rules),
+                                   .may_connect = true,
+                                   .may_read = true});
 }

@@ -264,6 +264,9 @@ static void take_hello(struct edge *edge, const struct keeper_hello *hello)
     edge->https_port = hello->https_port;
     snprintf(name, sizeof(name), "edge %u", hello->role_index);
     log_init(name, (enum log_level)MIN(hello->log_level, (uint32_t)LOG_DEBUG));
+    if (!edge->is_confined) /* before anything that a stranger said is read */
+        edge_confine(hello->flags & KEEPER_FLAG_ROOT);
+    edge->is_confined = true;
 }
 
 static void take_peer(struct edge *edge, const struct keeper_peer *peer, int *fd)
@@ -544,8 +547,6 @@ int edge_main(void)
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* a terminal's Ctrl-C is the keeper's to act on */
     code = edge_init(edge, &err);
-    if (code == 0)
-        edge_confine();
     if (code == 0)
         code = loop_run(edge->loop, &err);
     is_clean = code == 0 && edge->is_quitting;

@@ -295,7 +295,7 @@ struct listener {
 struct edge {
     struct loop *loop;
     struct channel keeper, control, signer;
-    bool has_control, has_signer, is_quitting, is_ready;
+    bool has_control, has_signer, is_quitting, is_ready, is_confined;
     bool is_draining; /* quitting, but clients have the whole grace */
     unsigned index, edge_count;
     unsigned http_port, https_port;
@@ -359,7 +359,9 @@ void edge_report_drained(struct edge *edge, const struct endpoint *endpoint, boo
 void edge_check_quit(struct edge *edge);
 
 /* confine.c */
-void edge_confine(void); /* for ever; what it needs from then on is in the list there */
+/* For ever; what it needs from then on is in the list there. As root the instances have ports of
+ * their own, and no others are connected to. */
+void edge_confine(bool is_root);
 
 /* listener.c */
 MUST_USE int listener_add(struct edge *edge, int fd, bool is_tls, struct error *err);

@@ -23,6 +23,7 @@
 #endif
 
 #define CALLS_MAX 120u
+#define RULES_MAX 16u /* values of all rules together: four times as many */
 
 #define LOAD(field)                                                                                \
     ((struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field)))
@@ -38,10 +39,12 @@
 #define SKIP_IF_ANY(bits, count)                                                                   \
     ((struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (bits), (count), 0))
 
+#define SOCK_TYPE_MASK 15u
+
 #define REFUSE (SECCOMP_RET_ERRNO | EPERM)
 
 struct program {
-    struct sock_filter steps[2 * CALLS_MAX + 40];
+    struct sock_filter steps[2 * CALLS_MAX + 8 * RULES_MAX + 48];
     unsigned short len;
 };
 
@@ -61,15 +64,32 @@ static void allow_without_bits(struct program *program, int call, unsigned argum
     add(program, RETURN(REFUSE));
 }
 
-/* No raw, packet or netlink sockets. */
+/* No raw, packet or netlink sockets, no datagrams; of protocols the family's own. */
 static void allow_streams(struct program *program)
 {
-    add(program, SKIP_UNLESS((unsigned)SYS_socket, 5));
+    add(program, SKIP_UNLESS((unsigned)SYS_socket, 11));
     add(program, LOAD_ARGUMENT(0));
     add(program, SKIP_IF(AF_INET, 2));
     add(program, SKIP_IF(AF_UNIX, 1));
     add(program, RETURN(REFUSE));
+    add(program, LOAD_ARGUMENT(1));
+    add(program, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK));
+    add(program, SKIP_UNLESS(SOCK_STREAM, 3));
+    add(program, LOAD_ARGUMENT(2));
+    add(program, SKIP_UNLESS(0, 1));
     add(program, RETURN(SECCOMP_RET_ALLOW));
+    add(program, RETURN(REFUSE));
+}
+
+static void allow_rule(struct program *program, const struct confine_rule *rule)
+{
+    add(program, SKIP_UNLESS((unsigned)rule->call, (uint8_t)(2 * rule->value_count + 2)));
+    add(program, LOAD_ARGUMENT(rule->argument));
+    for (size_t i = 0; i < rule->value_count; i++) {
+        add(program, SKIP_UNLESS(rule->values[i], 1));
+        add(program, RETURN(SECCOMP_RET_ALLOW));
+    }
+    add(program, RETURN(REFUSE));
 }
 
 static void build(struct program *program, const struct confine_spec *spec)
@@ -85,6 +105,8 @@ static void build(struct program *program, const struct confine_spec *spec)
         allow_streams(program);
     if (spec->may_read)
         allow_without_bits(program, SYS_openat, 2, O_WRONLY | O_RDWR | O_CREAT | O_TRUNC);
+    for (size_t i = 0; i < spec->rule_count; i++)
+        allow_rule(program, &spec->rules[i]);
     for (size_t i = 0; i < spec->call_count; i++) {
         add(program, SKIP_UNLESS((unsigned)spec->calls[i], 1));
         add(program, RETURN(SECCOMP_RET_ALLOW));
@@ -102,7 +124,7 @@ void confine(const struct confine_spec *spec)
     struct program program = {.len = 0};
     struct sock_fprog filter;
 
-    assert(spec->call_count <= CALLS_MAX);
+    assert(spec->call_count <= CALLS_MAX && spec->rule_count <= RULES_MAX);
     if (CONFINE_ARCH == 0)
         return;
     build(&program, spec);
