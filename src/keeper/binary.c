@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "os/file.h"
@@ -103,10 +104,12 @@ static int check_content(int fd, const char *path, const struct stat *info, stru
     return 0;
 }
 
-/* A file without a name; where the disk has no such thing, memory. */
+/* A file without a name; where the disk has no such thing, or executes nothing, memory. */
 static int open_nameless(const struct keeper *keeper, struct error *err)
 {
-    int fd = openat(keeper->state_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0700);
+    struct statvfs disk;
+    bool is_executed = fstatvfs(keeper->state_fd, &disk) == 0 && !(disk.f_flag & ST_NOEXEC);
+    int fd = is_executed ? openat(keeper->state_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0700) : -1;
 
     if (fd < 0)
         fd = memfd_create("slipway", MFD_CLOEXEC);

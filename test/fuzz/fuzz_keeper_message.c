@@ -50,6 +50,7 @@ static void read_all(const void *message, size_t len, const struct keeper_policy
     struct message_directory directory;
     struct keeper_forget forget;
     struct keeper_stop stop;
+    struct keeper_upgrade upgrade;
     struct error err = {0};
     const char *name;
     uint64_t stream;
@@ -63,6 +64,8 @@ static void read_all(const void *message, size_t len, const struct keeper_policy
         assert(stop.signal > 0 && stop.signal < 32);
     if (message_read_name(message, len, &name, &err) == 0)
         assert(*name && strlen(name) < KEEPER_TEXT_MAX);
+    if (message_read_upgrade(message, len, &upgrade, &name, &err) == 0)
+        assert(upgrade.kind == KEEPER_UPGRADE_TO_PATH ? name[0] == '/' : name[0] == 0);
     if (message_read_forget(message, len, &forget, &err) == 0)
         used += forget.unit != 0;
     if (message_read_stream_done(message, len, &stream, &err) == 0)

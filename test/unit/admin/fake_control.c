@@ -124,7 +124,8 @@ int control_upgrade_state(struct control *control UNUSED, struct buf *ret_json,
                           struct error *err UNUSED)
 {
     buf_printf(ret_json,
-               "{\"upgrade\":%u,\"state\":\"done\",\"is_downgrade\":%s,\"from\":\"0.1.0\",\"to\":\"0.2.0\","
+               "{\"upgrade\":%u,\"state\":\"done\",\"is_downgrade\":%s,\"from\":\"0.1.0\",\"to\":"
+               "\"0.2.0\","
                "\"ended_at\":\"2026-03-01T12:34:56.789012Z\"}",
                fake.upgrades, fake.is_downgraded ? "true" : "false");
     return 0;

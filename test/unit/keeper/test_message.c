@@ -277,6 +277,38 @@ static void a_held_name_is_short_and_complete(void **state)
     assert_int_equal(message_read_name(bytes, sizeof hold + 1, &name, NULL), ERR_INVALID);
 }
 
+static int read_upgrade(uint32_t kind, const char *path, size_t len)
+{
+    struct {
+        struct keeper_upgrade fixed;
+        char path[64];
+    } message = {.fixed = {.header = {.type = KEEPER_UPGRADE}, .kind = kind, .upgrade = 1}};
+    struct keeper_upgrade upgrade;
+    const char *read = NULL;
+    int code;
+
+    memcpy(message.path, path, len);
+    code = message_read_upgrade(&message, sizeof message.fixed + len, &upgrade, &read, NULL);
+    if (code == 0)
+        assert_string_equal(read, path);
+    return code;
+}
+
+static void an_upgrade_names_an_absolute_path_or_none(void **state)
+{
+    (void)state;
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_TO_PATH, "/bin/x", 7), 0);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_TO_START, "", 1), 0);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_BACK, "", 1), 0);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_TO_PATH, "bin/x", 6), ERR_INVALID);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_TO_PATH, "/bin/x", 6), ERR_INVALID); /* no end */
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_TO_PATH, "", 1), ERR_INVALID);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_BACK, "/bin/x", 7), ERR_INVALID);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_BACK + 1, "", 1), ERR_INVALID);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_BACK, "", 0), ERR_INVALID);
+    assert_int_equal(read_upgrade(KEEPER_UPGRADE_TO_PATH, "/a\0b", 5), ERR_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,6 +325,7 @@ int main(void)
         cmocka_unit_test(folders_of_the_platform_itself_are_refused),
         cmocka_unit_test(only_signals_that_can_end_a_process_stop_a_unit),
         cmocka_unit_test(a_held_name_is_short_and_complete),
+        cmocka_unit_test(an_upgrade_names_an_absolute_path_or_none),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
