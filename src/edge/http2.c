@@ -190,6 +190,8 @@ void http2_connection_pack(struct http2_connection *connection)
 /* False: broken. */
 static bool write_out(struct http2_connection *connection)
 {
+    if (connection->is_held)
+        return true;
     for (unsigned round = 0; round < WORK_ROUNDS; round++) {
         if (!connection->output && !http2_session_wants_pack(connection->session))
             return true;

@@ -25,7 +25,11 @@ struct http2_link {
     enum link_state state;
     struct edge *edge;
     struct endpoint *endpoint;
-    struct list node; /* endpoint.links, or edge.http2.graveyard */
+    struct opening *opening;            /* CONNECTING: what has to be done besides */
+    struct upstream_security *security; /* a reference; NULL: plain */
+    char *name;                         /* that it was verified by; owned */
+    bool is_private;                    /* it began with a PROXY header: of one client alone */
+    struct list node;                   /* endpoint.links, or edge.http2.graveyard */
     struct loop_timer timer;
     uint64_t idle_since_us; /* 0: it is not */
     uint64_t pinged_us;     /* 0: no answer is awaited */
@@ -51,6 +55,7 @@ static void link_close(struct http2_link *link)
         http2_connection_flush(&link->connection);
     }
     link->state = LINK_CLOSED;
+    opening_free(TAKE_PTR(link->opening));
     http2_connection_done(&link->connection);
     transport_close(&link->transport, false);
 }
@@ -70,8 +75,9 @@ void http2_upstream_bury(struct edge *edge)
         struct http2_link *link = container_of(node, struct http2_link, node);
 
         list_remove(node);
-        transport_close(&link->transport, false);
         endpoint_drop(link->endpoint);
+        upstream_security_unref(link->security);
+        free(link->name);
         free(link);
     }
 }
@@ -99,12 +105,8 @@ static void wake_connecting(struct http2_link *link)
     }
 }
 
-static void connect_failed(struct http2_link *link, int cause)
+static void open_failed(struct http2_link *link, const char *reason)
 {
-    const char *reason = cause == ECONNREFUSED ? "upstream refused"
-                         : cause == ETIMEDOUT  ? "upstream connect timeout"
-                                               : "upstream unreachable";
-
     list_remove(&link->node); /* what is queued again looks for another one */
     list_each_safe (node, &link->connection.streams) {
         struct stream *stream = container_of(node, struct stream, node);
@@ -112,11 +114,44 @@ static void connect_failed(struct http2_link *link, int cause)
 
         if (!client)
             continue;
-        upstream_failed(stream->upstream, cause == ETIMEDOUT ? 504 : 502, reason);
+        upstream_failed(stream->upstream, 502, reason);
         if (client->request.state == REQUEST_QUEUED)
             client_resume_later(client); /* it may need a connection, to be made after this one */
     }
     link_close(link);
+}
+
+/* False: not yet, or not at all. */
+static bool link_open(struct http2_link *link, unsigned events)
+{
+    const char *reason = NULL;
+
+    if (link->opening) {
+        switch (opening_advance(link->opening, &link->transport, &reason)) {
+        case OPENING_DONE:
+            opening_free(TAKE_PTR(link->opening));
+            if (link->security && !tls_is_http2(link->transport.tls))
+                reason = "upstream does not speak HTTP/2";
+            break;
+        case OPENING_WAITS:
+            return false;
+        default:
+            break;
+        }
+    } else {
+        int cause = 0;
+        socklen_t len = sizeof(cause);
+
+        if (!(events & (LOOP_WRITE | LOOP_CLOSE)))
+            return false;
+        if (getsockopt(link->transport.io.fd, SOL_SOCKET, SO_ERROR, &cause, &len) != 0 || cause)
+            reason = cause == ECONNREFUSED ? "upstream refused" : "upstream unreachable";
+    }
+    if (!reason)
+        return true;
+    log_warning("%s: %s", link->endpoint->address_text, reason);
+    open_failed(link, reason);
+    return false;
 }
 
 static void on_link_event(struct loop_io *io, unsigned events)
@@ -125,18 +160,10 @@ static void on_link_event(struct loop_io *io, unsigned events)
 
     transport_note(&link->transport, events);
     if (link->state == LINK_CONNECTING) {
-        int cause = 0;
-        socklen_t len = sizeof(cause);
-
-        link->transport.can_write = false;
-        if (!(events & (LOOP_WRITE | LOOP_CLOSE)))
+        if (!link_open(link, events))
             return;
-        if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &cause, &len) != 0 || cause) {
-            connect_failed(link, cause);
-            return;
-        }
-        link->transport.can_write = true;
         link->state = LINK_READY;
+        link->connection.is_held = false;
         wake_connecting(link);
     }
     http2_connection_move(&link->connection);
@@ -185,7 +212,9 @@ static void on_rest(struct http2_connection *connection)
 
     if (connection->stream_count) {
         link->idle_since_us = 0;
-    } else if (connection->is_peer_leaving || link->edge->is_quitting ||
+    } else if (link->state == LINK_CONNECTING) {
+        return;
+    } else if (connection->is_peer_leaving || link->is_private || link->edge->is_quitting ||
                link->endpoint->state != SNAPSHOT_ACTIVE ||
                http2_session_is_over(connection->session)) {
         link_close(link);
@@ -222,6 +251,10 @@ static void on_timer(struct loop_timer *timer)
     uint64_t now_us = loop_now_us(link->edge->loop);
 
     http2_connection_expire(&link->connection);
+    if (link->state == LINK_CONNECTING && link->connection.stream_count == 0) {
+        link_close(link);
+        return;
+    }
     if (is_dead(link, now_us)) {
         on_failed(&link->connection, "no answer to a ping");
         return;
@@ -246,9 +279,41 @@ static struct http2_link *link_free_of(int fd, struct http2_link *link)
     return NULL;
 }
 
-/* NULL with errno. */
-static struct http2_link *link_connect(struct edge *edge, struct endpoint *endpoint)
+static void prepare_opening(struct http2_link *link, const struct client *client)
 {
+    const struct request *request = &client->request;
+    struct upstream_security **security = opening_security(request->table, request->route);
+
+    link->opening = opening_new(client);
+    link->is_private = request->route->upstream_proxy_version != 0;
+    if (security && *security) {
+        struct slice name = opening_name(request->table, request->route);
+
+        link->security = *security;
+        link->security->references++;
+        link->name = strndup(name.ptr, name.len);
+        if (!link->name)
+            abort();
+    }
+}
+
+/* Spoken to and verified in the way that this request's route says. */
+static bool link_fits(const struct http2_link *link, const struct request *request)
+{
+    struct upstream_security **security = opening_security(request->table, request->route);
+
+    if (link->is_private || request->route->upstream_proxy_version)
+        return false;
+    if (LIKELY(!security))
+        return !link->security;
+    return link->security && link->security == *security &&
+           slice_eq(slice_from(link->name), opening_name(request->table, request->route));
+}
+
+/* NULL with errno. */
+static struct http2_link *link_connect(const struct client *client, struct endpoint *endpoint)
+{
+    struct edge *edge = client->edge;
     struct http2_link *link = calloc(1, sizeof(*link));
     struct error err;
     int on = 1;
@@ -272,6 +337,7 @@ static struct http2_link *link_connect(struct edge *edge, struct endpoint *endpo
     link->connection.on_ready = on_ready;
     link->connection.on_failed = on_failed;
     link->connection.on_rest = on_rest;
+    link->connection.is_held = true;
     if (loop_io_start(edge->loop, &link->transport.io, LOOP_READ | LOOP_WRITE | LOOP_EDGE, &err) !=
         0) {
         http2_connection_done(&link->connection);
@@ -279,6 +345,7 @@ static struct http2_link *link_connect(struct edge *edge, struct endpoint *endpo
         return link_free_of(fd, link);
     }
     link->connection.on_empty = on_empty;
+    prepare_opening(link, client);
     list_push_front(&endpoint->links, &link->node);
     endpoint_hold(endpoint);
     loop_timer_start_in(edge->loop, &link->timer, TICK_US);
@@ -293,14 +360,16 @@ static bool link_is_alive(struct http2_link *link, const struct request *request
     return !transport_is_ended(&link->transport);
 }
 
-static struct http2_link *link_pick(struct edge *edge, struct endpoint *endpoint,
-                                    const struct request *request)
+static struct http2_link *link_pick(const struct client *client, struct endpoint *endpoint)
 {
+    const struct request *request = &client->request;
     unsigned count = 0;
 
     list_each_safe (node, &endpoint->links) {
         struct http2_link *link = container_of(node, struct http2_link, node);
 
+        if (!link_fits(link, request))
+            continue;
         if (!link_is_alive(link, request)) {
             link_close(link);
             continue;
@@ -314,13 +383,13 @@ static struct http2_link *link_pick(struct edge *edge, struct endpoint *endpoint
         errno = EUSERS;
         return NULL;
     }
-    return link_connect(edge, endpoint);
+    return link_connect(client, endpoint);
 }
 
-struct upstream *http2_upstream_open(struct edge *edge, struct endpoint *endpoint,
-                                     const struct request *request)
+struct upstream *http2_upstream_open(const struct client *client, struct endpoint *endpoint)
 {
-    struct http2_link *link = link_pick(edge, endpoint, request);
+    const struct request *request = &client->request;
+    struct http2_link *link = link_pick(client, endpoint);
     struct http2_field fields[HTTP2_FIELDS_MAX];
     struct stream *stream;
     struct upstream *upstream;
@@ -329,7 +398,7 @@ struct upstream *http2_upstream_open(struct edge *edge, struct endpoint *endpoin
     if (!link)
         return NULL;
     count = http2_fields_of_request((struct slice){request->head_block->bytes, request->head_len},
-                                    link->transport.kind == TRANSPORT_TLS, fields);
+                                    link->security != NULL, fields);
     stream = stream_new(&link->connection);
     if (http2_submit_request(link->connection.session, &stream->handle, fields, count,
                              request->is_body_ended && !request->body_bytes) != 0) {
@@ -338,7 +407,7 @@ struct upstream *http2_upstream_open(struct edge *edge, struct endpoint *endpoin
         return NULL;
     }
     stream->handle.ends = request->is_body_ended && !request->body_bytes;
-    upstream = upstream_allocate(edge, endpoint);
+    upstream = upstream_allocate(client->edge, endpoint);
     endpoint_hold(endpoint);
     stream->upstream = upstream;
     stream_attach(stream, &upstream->transport);

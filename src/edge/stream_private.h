@@ -40,6 +40,7 @@ struct http2_connection { /* what both sides share; in its owner */
     struct transport *transport; /* the real one, the owner's */
     bool is_client_side;         /* clients came by it */
     bool is_closed;
+    bool is_held;                    /* the real transport is not open yet: nothing is written */
     bool is_draining;                /* a notice went out */
     bool is_drained;                 /* the last GOAWAY went out */
     bool is_working;                 /* writes anyway at the end of what it is doing */
@@ -140,7 +141,6 @@ size_t http2_trailers_filter(struct slice lines, char *to);
 /* A stream for a request, on a connection to the endpoint that has room, or on a new one. NULL with
  * errno; EUSERS: the instance takes no more now. Its state is CONNECTING or WAITING; the request's
  * header block is on its way. */
-struct upstream *http2_upstream_open(struct edge *edge, struct endpoint *endpoint,
-                                     const struct request *request);
+struct upstream *http2_upstream_open(const struct client *client, struct endpoint *endpoint);
 
 #endif

@@ -507,7 +507,7 @@ static void dispatch_stream(struct client *client, struct endpoint *endpoint)
         answer_error(client, 501, "this service takes no upgrades");
         return;
     }
-    upstream = http2_upstream_open(client->edge, endpoint, request);
+    upstream = http2_upstream_open(client, endpoint);
     if (!upstream) {
         connect_failed(client, endpoint, errno);
         return;

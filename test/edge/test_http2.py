@@ -726,6 +726,44 @@ def a_client_that_leaves_cancels_the_stream_of_its_request():
     upstream.stop()
 
 
+class SecureH2Upstream(H2Upstream):
+    def __init__(self, script, protocols=("h2",)):
+        self.context, self.protocols = None, list(protocols)
+        super().__init__(script)
+
+    def certify(self, edge):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(*edge.client_certificate())
+        self.context.set_alpn_protocols(self.protocols)
+
+    def serve(self, wire):
+        try:
+            super().serve(self.context.wrap_socket(wire, server_side=True))
+        except OSError:
+            pass
+
+
+def http2_to_upstreams_goes_over_tls_too():
+    upstream = SecureH2Upstream(hello2)
+    with Edge(upstream.address, settings=over_http2(), tls=True, options=["--upstream-tls", "client.test"]) as edge:
+        upstream.certify(edge)
+        for _ in range(3):
+            client = Frames(edge)
+            client.request(1)
+            assert client.answer(1)[1] == b"hello"
+        assert upstream.connections == 1 and upstream.requests[0][":scheme"] == "https"
+    upstream.stop()
+    upstream = SecureH2Upstream(hello2, protocols=("http/1.1",))
+    with Edge(upstream.address, settings=over_http2(), tls=True, options=["--upstream-tls", "client.test"]) as edge:
+        upstream.certify(edge)
+        client = Frames(edge)
+        client.request(1)
+        fields, body, _ = client.answer(1)
+        assert fields[":status"] == "502" and b"upstream" in body, (fields, body)
+        assert not upstream.requests
+    upstream.stop()
+
+
 # ---- gRPC, client and server of its own makers
 
 class Grpc:
