@@ -36,7 +36,7 @@ class Origin:
         self.changed = threading.Condition()
         self.answers, self.connections, self.all = [], [], []
         self.default = OK
-        self.is_finishing = False
+        self.is_finishing, self.late = False, 0  # late: connections that came while it finishes
         self.own_ports = set()  # of catch_up()
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -51,31 +51,28 @@ class Origin:
         """End what is left, and wait for the proxy to do the same. is_quiet: nothing can be under way any more.
 
         Where a request was under way, the proxy may ask it again: that must not be seen by the next row, so nothing is
-        over before it was quiet for a while."""
+        over before it was quiet for a while. Whoever comes meanwhile is turned away."""
         self.catch_up()
         with self.changed:
             self.is_finishing = True
+            alive = [c for c in self.all if c.end == "open"]
             is_quiet = is_quiet and all(c.is_idle and not c.raw[c.read_to:] for c in self.all)
-        deadline = time.monotonic() + 1.0
-        while True:
-            with self.changed:
-                alive = [c for c in self.all if c.end == "open"]
-            for connection in alive:
-                shut(connection.socket, socket.SHUT_WR)
-            with self.changed:
-                until = min(deadline, time.monotonic() + 0.5)
-                while any(c.end == "open" for c in alive) and time.monotonic() < until:
-                    self.changed.wait(0.05)
-                known = len(self.all)
-                if not is_quiet:
-                    self.changed.wait_for(lambda: len(self.all) > known, QUIET_S)
-                is_over = len(self.all) == known
-            for connection in alive:
-                if connection.end == "open":
-                    shut(connection.socket, socket.SHUT_RDWR)
-            if is_over or time.monotonic() > deadline:
-                break
+        for connection in alive:
+            shut(connection.socket, socket.SHUT_WR)
+        deadline = time.monotonic() + 0.5
         with self.changed:
+            while any(c.end == "open" for c in alive) and time.monotonic() < deadline:
+                self.changed.wait(0.05)
+        for connection in alive:
+            if connection.end == "open":
+                shut(connection.socket, socket.SHUT_RDWR)
+        self.catch_up()
+        deadline = time.monotonic() + 1.0
+        with self.changed:
+            while (self.late or not is_quiet) and time.monotonic() < deadline:
+                self.late, is_quiet = 0, True
+                self.changed.wait_for(lambda: self.late, QUIET_S)
+            self.late = 0
             self.all = []
             self.is_finishing = False
 
@@ -121,7 +118,8 @@ class Origin:
             except OSError:
                 return
             with self.changed:
-                if address[1] in self.own_ports:
+                if address[1] in self.own_ports or self.is_finishing:
+                    self.late += address[1] not in self.own_ports
                     self.own_ports.discard(address[1])
                     self.changed.notify_all()
                     peer.close()
@@ -132,8 +130,7 @@ class Origin:
                 peer.close()
                 continue
             with self.changed:
-                if not self.is_finishing:
-                    self.connections.append(connection)
+                self.connections.append(connection)
                 self.all.append(connection)
                 self.changed.notify_all()
             threading.Thread(target=self.run, args=(connection,), daemon=True).start()
