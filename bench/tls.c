@@ -353,6 +353,7 @@ static void server_make(struct bench *bench, EVP_PKEY *key)
              tls_server_ticket_keys(bench->server, (struct slice){keys, sizeof(keys)}, NULL) == 0,
          "server");
     if (bench->place <= WITH_JOBS) {
+        tls_certificate_parse(bench->server->served[0].certificate);
         EVP_PKEY_free(bench->server->served[0].certificate->key);
         EVP_PKEY_up_ref(key);
         bench->server->served[0].certificate->key = key;

@@ -1,65 +1,120 @@
-/* private_key.c - signing with prepared contexts: one EVP_PKEY_CTX for each kind of operation is
- * kept with the key, because looking up an algorithm costs a good part of an ECDSA signature. */
+/* private_key.c - by OpenSSL's functions for ECDSA and RSA as such, not by EVP: loading a key
+ * through the decoders of OpenSSL 3.0 takes ten times as long, and a context for each key and kind
+ * would have to be kept. RSA is blinded, as these functions do unless told otherwise.
+ */
+#define OPENSSL_SUPPRESS_DEPRECATED
 #include "net/private_key.h"
 
 #include "net/openssl_private.h"
 #include <openssl/crypto.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
+#include <openssl/objects.h>
 #include <openssl/rsa.h>
 #include <openssl/ssl.h>
 
-struct private_key {
-    EVP_PKEY *key;
-    EVP_PKEY_CTX *sign[PEER_SIGN_ED25519]; /* by kind, made at first use */
+struct private_key { /* one of them */
+    EC_KEY *ec;
+    RSA *rsa;
 };
 
 int private_key_init(struct error *err)
 {
-    unsigned char bytes[32] = {0}, signature[128];
-    size_t len = sizeof(signature);
-    EVP_PKEY *key;
-    EVP_PKEY_CTX *context;
+    uint8_t digest[32] = {0};
+    unsigned char signature[128];
+    unsigned len;
+    EC_KEY *key;
     bool is_good;
 
     if (!OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL))
         return openssl_error_set(err, ERR_INTERNAL, "unable to set up OpenSSL");
-    key = EVP_EC_gen("P-256"); /* seeds the random numbers */
-    context = key ? EVP_PKEY_CTX_new(key, NULL) : NULL;
-    is_good = context && EVP_PKEY_sign_init(context) == 1 &&
-              EVP_PKEY_sign(context, signature, &len, bytes, sizeof(bytes)) == 1;
-    EVP_PKEY_CTX_free(context);
-    EVP_PKEY_free(key);
+    key = EC_KEY_new_by_curve_name(NID_X9_62_prime256v1); /* seeds the random numbers */
+    is_good = key && EC_KEY_generate_key(key) == 1 &&
+              ECDSA_sign(0, digest, sizeof(digest), signature, &len, key) == 1 &&
+              EVP_Digest(digest, sizeof(digest), digest, NULL, EVP_sha256(), NULL) == 1;
+    EC_KEY_free(key);
     return is_good ? 0 : openssl_error_set(err, ERR_INTERNAL, "unable to set up OpenSSL");
+}
+
+/* ---- loading */
+
+/* The curve is in the algorithm's parameters, and need not be in the key itself. */
+static EC_KEY *load_ec(const X509_ALGOR *algorithm, const unsigned char *der, int len)
+{
+    const void *parameter;
+    int type, curve;
+    EC_KEY *key;
+
+    X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
+    curve = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : NID_undef;
+    if (curve != NID_X9_62_prime256v1 && curve != NID_secp384r1)
+        return NULL;
+    key = EC_KEY_new_by_curve_name(curve);
+    if (key && d2i_ECPrivateKey(&key, &der, len) &&
+        EC_GROUP_get_curve_name(EC_KEY_get0_group(key)) == curve)
+        return key;
+    EC_KEY_free(key);
+    return NULL;
+}
+
+static RSA *load_rsa(const unsigned char *der, int len)
+{
+    RSA *key = d2i_RSAPrivateKey(NULL, &der, len);
+
+    if (key && RSA_bits(key) >= OPENSSL_RSA_BITS_MIN && RSA_bits(key) <= OPENSSL_RSA_BITS_MAX &&
+        RSA_bits(key) % 8 == 0)
+        return key;
+    RSA_free(key);
+    return NULL;
+}
+
+static bool load(struct slice der, struct private_key *key)
+{
+    const unsigned char *at = (const unsigned char *)der.ptr, *inner;
+    PKCS8_PRIV_KEY_INFO *info =
+        der.len && der.len <= INT_MAX ? d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, (long)der.len) : NULL;
+    const ASN1_OBJECT *kind;
+    const X509_ALGOR *algorithm;
+    int len;
+
+    if (info && PKCS8_pkey_get0(&kind, &inner, &len, &algorithm, info)) {
+        if (OBJ_obj2nid(kind) == NID_X9_62_id_ecPublicKey)
+            key->ec = load_ec(algorithm, inner, len);
+        else if (OBJ_obj2nid(kind) == NID_rsaEncryption)
+            key->rsa = load_rsa(inner, len);
+    }
+    PKCS8_PRIV_KEY_INFO_free(info); /* which wipes it */
+    ERR_clear_error();
+    return key->ec || key->rsa;
+}
+
+static bool has_id(struct private_key *key, const uint8_t id[PEER_KEY_ID_BYTES])
+{
+    unsigned char *der = NULL;
+    uint8_t own_id[PEER_KEY_ID_BYTES];
+    int len = key->ec ? i2d_EC_PUBKEY(key->ec, &der) : i2d_RSA_PUBKEY(key->rsa, &der);
+    bool is_same = len > 0 && EVP_Digest(der, (size_t)len, own_id, NULL, EVP_sha256(), NULL) == 1 &&
+                   memcmp(own_id, id, sizeof(own_id)) == 0;
+
+    OPENSSL_free(der);
+    return is_same;
 }
 
 int private_key_load(struct slice der, const uint8_t id[PEER_KEY_ID_BYTES],
                      struct private_key **ret_key, struct error *err)
 {
-    const unsigned char *at = (const unsigned char *)der.ptr;
-    PKCS8_PRIV_KEY_INFO *info;
-    struct private_key *key;
-    uint8_t own_id[PEER_KEY_ID_BYTES];
-    EVP_PKEY *loaded;
-    int code;
+    struct private_key *key = calloc(1, sizeof(*key));
 
-    info = der.len && der.len <= INT_MAX ? d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, (long)der.len) : NULL;
-    loaded = info ? EVP_PKCS82PKEY(info) : NULL;
-    PKCS8_PRIV_KEY_INFO_free(info); /* which wipes it */
-    ERR_clear_error();
-    if (!loaded)
-        return error_set(err, ERR_INVALID, "the key cannot be read");
-    code = openssl_key_check(loaded, err);
-    if (code == 0 && (!openssl_key_id(loaded, own_id) || memcmp(own_id, id, sizeof(own_id)) != 0))
-        code = error_set(err, ERR_INVALID, "the key is another one than its id says");
-    if (code != 0) {
-        EVP_PKEY_free(loaded);
-        return code;
-    }
-    key = calloc(1, sizeof(*key));
     if (!key)
         abort();
-    key->key = loaded;
+    if (!load(der, key)) {
+        private_key_free(key);
+        return error_set(err, ERR_INVALID, "the key cannot be read, or is of another kind");
+    }
+    if (!has_id(key, id)) {
+        private_key_free(key);
+        return error_set(err, ERR_INVALID, "the key is another one than its id says");
+    }
     *ret_key = key;
     return 0;
 }
@@ -68,45 +123,52 @@ void private_key_free(struct private_key *key)
 {
     if (!key)
         return;
-    for (size_t i = 0; i < ARRAY_LEN(key->sign); i++)
-        EVP_PKEY_CTX_free(key->sign[i]);
-    EVP_PKEY_free(key->key);
+    EC_KEY_free(key->ec); /* both wipe the private numbers */
+    RSA_free(key->rsa);
     free(key);
 }
 
-static EVP_PKEY_CTX *context_for(struct private_key *key, enum peer_sign_kind kind)
-{
-    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new(key->key, NULL);
-    int padding = kind == PEER_SIGN_RSA_RAW ? RSA_NO_PADDING : RSA_PKCS1_PADDING;
+/* ---- signing */
 
-    if (context && EVP_PKEY_sign_init(context) == 1 &&
-        (kind == PEER_SIGN_ECDSA || EVP_PKEY_CTX_set_rsa_padding(context, padding) == 1))
-        return key->sign[kind] = context;
-    EVP_PKEY_CTX_free(context);
-    return NULL;
+static int sign_ecdsa(EC_KEY *key, struct slice digest, uint8_t *signature)
+{
+    unsigned len = 0;
+
+    if (digest.len > 64 || ECDSA_size(key) > (int)PEER_SIGNATURE_MAX)
+        return -1;
+    return ECDSA_sign(0, (const unsigned char *)digest.ptr, (int)digest.len, signature, &len,
+                      key) == 1
+               ? (int)len
+               : 0;
+}
+
+static int sign_rsa(RSA *key, enum peer_sign_kind kind, struct slice bytes, uint8_t *signature)
+{
+    size_t size = (size_t)RSA_size(key);
+    bool is_raw = kind == PEER_SIGN_RSA_RAW;
+    int len;
+
+    if (size > PEER_SIGNATURE_MAX || (is_raw ? bytes.len != size : bytes.len + 11 > size))
+        return -1;
+    len = RSA_private_encrypt((int)bytes.len, (const unsigned char *)bytes.ptr, signature, key,
+                              is_raw ? RSA_NO_PADDING : RSA_PKCS1_PADDING);
+    return MAX(len, 0);
 }
 
 int private_key_sign(struct private_key *key, enum peer_sign_kind kind, struct slice bytes,
                      uint8_t ret_signature[PEER_SIGNATURE_MAX], size_t *ret_len)
 {
-    int wanted = kind == PEER_SIGN_ECDSA ? EVP_PKEY_EC : EVP_PKEY_RSA;
-    size_t size = (size_t)EVP_PKEY_get_size(key->key), len = PEER_SIGNATURE_MAX;
-    EVP_PKEY_CTX *context;
-    int r;
+    int len = -1;
 
-    if (kind > PEER_SIGN_RSA_PKCS1 || EVP_PKEY_get_base_id(key->key) != wanted || bytes.len == 0 ||
-        bytes.len > PEER_SIGN_BYTES_MAX || size > PEER_SIGNATURE_MAX ||
-        (kind == PEER_SIGN_ECDSA && bytes.len > 64) ||
-        (kind == PEER_SIGN_RSA_RAW && bytes.len != size) ||
-        (kind == PEER_SIGN_RSA_PKCS1 && bytes.len + 11 > size))
+    if (bytes.len == 0 || bytes.len > PEER_SIGN_BYTES_MAX)
         return ERR_INVALID;
-    context = key->sign[kind] ? key->sign[kind] : context_for(key, kind);
-    r = context ? EVP_PKEY_sign(context, ret_signature, &len, (const unsigned char *)bytes.ptr,
-                                bytes.len)
-                : 0;
+    if (kind == PEER_SIGN_ECDSA && key->ec)
+        len = sign_ecdsa(key->ec, bytes, ret_signature);
+    else if ((kind == PEER_SIGN_RSA_RAW || kind == PEER_SIGN_RSA_PKCS1) && key->rsa)
+        len = sign_rsa(key->rsa, kind, bytes, ret_signature);
     ERR_clear_error();
-    if (r != 1)
-        return ERR_FAILED;
-    *ret_len = len;
+    if (len <= 0)
+        return len < 0 ? ERR_INVALID : ERR_FAILED;
+    *ret_len = (size_t)len;
     return 0;
 }

@@ -47,8 +47,10 @@ struct tls_name_spec {
 #define TLS_NO_CLIENT_CA   UINT32_MAX
 
 MUST_USE int tls_server_new(struct tls_server **ret_server, struct error *err);
-/* ERR_INVALID: the chain is not PEM, or its key is of a kind that is not served. O(1) per name:
- * chains are parsed once per server, contexts are shared. */
+/* ERR_INVALID: the chain is not PEM. It is parsed at its first handshake, which fails when the
+ * chain is damaged, its key is of a kind that is not served, or is not `key_id`: one bad
+ * certificate does not keep a table with thousands from being used. Parsed once a process, whatever
+ * the tables. */
 MUST_USE int tls_server_certificate(struct tls_server *server,
                                     const struct tls_certificate_spec *spec, uint32_t *ret_index,
                                     struct error *err);

@@ -242,10 +242,23 @@ static enum tls_result handshake_failed(struct tls *tls)
     return TLS_FAILED;
 }
 
+/* One call into OpenSSL, or a second one where a certificate is parsed between them. */
+static int shake(struct tls *tls)
+{
+    for (;;) {
+        int result = SSL_do_handshake(tls->ssl);
+        int reason = result == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, result);
+
+        if (reason != SSL_ERROR_WANT_CLIENT_HELLO_CB || !tls->unparsed)
+            return reason;
+        tls_certificate_parse(tls->unparsed);
+        tls->unparsed = NULL;
+    }
+}
+
 static enum tls_result handshake_step(struct tls *tls)
 {
-    int result = SSL_do_handshake(tls->ssl);
-    int reason = result == 1 ? SSL_ERROR_NONE : SSL_get_error(tls->ssl, result);
+    int reason = shake(tls);
 
     switch (reason) {
     case SSL_ERROR_NONE:

@@ -72,13 +72,30 @@ static int refuse(const char *text, int *alert)
     return SSL_CLIENT_HELLO_ERROR;
 }
 
+static struct tls_certificate *served(const struct tls *tls, uint32_t index)
+{
+    return tls->server->served[index].certificate;
+}
+
 static bool use_certificate(SSL *ssl, struct tls *tls, uint32_t index)
 {
-    const struct tls_certificate *certificate = tls->server->served[index].certificate;
+    const struct tls_certificate *certificate = served(tls, index);
 
     tls->certificate = index;
-    return SSL_use_cert_and_key(ssl, certificate->leaf, certificate->key, certificate->chain, 1) ==
-           1;
+    if (certificate->key)
+        return SSL_use_cert_and_key(ssl, certificate->leaf, certificate->key, certificate->chain,
+                                    1) == 1;
+    tls->failure = "the certificate of this name cannot be used";
+    return false;
+}
+
+/* The one at `index` is used for the first time: later, on a larger stack. */
+static bool must_parse(struct tls *tls, uint32_t index)
+{
+    struct tls_certificate *certificate = served(tls, index);
+
+    tls->unparsed = certificate->pem ? certificate : NULL;
+    return tls->unparsed;
 }
 
 /* The chain does not decide about the handshake, only about what is said of the client: the routes
@@ -136,6 +153,8 @@ static int answer_challenge(SSL *ssl, struct tls *tls, int *alert)
 
     if (!index)
         return refuse("a challenge that is not expected", alert);
+    if (must_parse(tls, *index))
+        return SSL_CLIENT_HELLO_RETRY;
     tls->is_challenge = true;
     return use_certificate(ssl, tls, *index) && forbid_tickets(ssl) ? SSL_CLIENT_HELLO_SUCCESS
                                                                     : SSL_CLIENT_HELLO_ERROR;
@@ -180,6 +199,8 @@ static int on_hello(SSL *ssl, int *alert, void *context)
     if (tls->entry->certificate == TLS_NO_CERTIFICATE)
         return tls->entry->is_on_demand && len ? SSL_CLIENT_HELLO_RETRY
                                                : refuse("no certificate for this name yet", alert);
+    if (must_parse(tls, tls->entry->certificate))
+        return SSL_CLIENT_HELLO_RETRY;
     return apply(ssl, tls) ? SSL_CLIENT_HELLO_SUCCESS : SSL_CLIENT_HELLO_ERROR;
 }
 

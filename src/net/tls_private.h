@@ -22,17 +22,23 @@
 #define TLS_CHAIN_MAX     10u
 #define TLS_JOBS_MAX      1024u /* handshakes that wait for a signature, 32 KiB of stack each */
 
-/* ---- certificates: parsed once a process, whichever tables use them */
+/* ---- certificates: one a process, whichever tables use them */
 
 struct tls_certificate {
     uint32_t references;
+    uint32_t pem_len;
+    char *pem;          /* until it is parsed */
     uint8_t digest[32]; /* of chain and key id: the key in the process's table of them */
     uint8_t key_id[PEER_KEY_ID_BYTES];
     X509 *leaf;
     STACK_OF(X509) * chain; /* without the leaf */
-    EVP_PKEY *key;          /* the public half; private operations ask elsewhere */
+    EVP_PKEY *key;          /* the public half, private operations ask elsewhere; NULL: not parsed,
+                               or not usable */
 };
 
+/* Parse the text; what comes of it shows in `key`. Not on the stack of a job: OpenSSL's decoders
+ * are deep. */
+void tls_certificate_parse(struct tls_certificate *certificate);
 MUST_USE int tls_certificate_get(const struct tls_certificate_spec *spec,
                                  struct tls_certificate **ret_certificate, struct error *err);
 void tls_certificate_unref(struct tls_certificate *certificate);
@@ -136,7 +142,8 @@ struct tls {
     uint8_t record_count;
     uint16_t post_handshake; /* messages after the handshake, since the last bytes of data */
     uint16_t name_len;
-    char *name; /* SNI */
+    char *name;                       /* SNI */
+    struct tls_certificate *unparsed; /* the handshake waits for it to be parsed */
     char *session_key;
     uint32_t session_key_len;
     char *subject, *fingerprint; /* of a client's certificate; NULL: none */

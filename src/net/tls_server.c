@@ -1,9 +1,10 @@
 /* tls_server.c - what the connections of one routing table share.
  *
  * All servers of a process use one SSL_CTX: nothing in it differs between tables or names, and a
- * table is replaced several times a second at worst. Certificates are parsed once a process and
- * found again by the digest of their text, so a table with thousands of them that differs from the
- * one before in a route costs a hash each.
+ * table is replaced several times a second at worst. Certificates are one a process, found again by
+ * the digest of their text, so a table with thousands of them that differs from the one before in a
+ * route costs a hash each. They are parsed when a handshake first wants them: that takes
+ * OpenSSL 3.0 half a millisecond and 14 KB for each.
  */
 #include "base/hash.h"
 #include "net/tls_private.h"
@@ -13,6 +14,7 @@
 #include <openssl/evp.h>
 
 #define CERTIFICATES_MAX   262144u
+#define CHAIN_BYTES_MAX    (256u * 1024u)
 #define ARENA_BYTES        (256u * 1024u * 1024u)
 #define CERT_LIST_MAX      32768 /* bytes of a client's chain */
 #define SESSION_LIFETIME_S 21600
@@ -77,6 +79,7 @@ static void certificate_free(struct tls_certificate *certificate)
     X509_free(certificate->leaf);
     sk_X509_pop_free(certificate->chain, X509_free);
     EVP_PKEY_free(certificate->key);
+    free(certificate->pem);
     free(certificate);
 }
 
@@ -100,21 +103,30 @@ static bool digest_of(const struct tls_certificate_spec *spec, uint8_t ret_diges
     return true;
 }
 
-static int certificate_parse(const struct tls_certificate_spec *spec,
-                             struct tls_certificate *certificate, struct error *err)
+/* Everything that the PEM text must be, or nothing. */
+static bool certificate_read(struct tls_certificate *certificate)
 {
     uint8_t key_id[PEER_KEY_ID_BYTES];
-    int code = openssl_certificates(spec->chain_pem, TLS_CHAIN_MAX, &certificate->chain, err);
 
-    if (code != 0)
-        return code;
+    if (openssl_certificates((struct slice){certificate->pem, certificate->pem_len}, TLS_CHAIN_MAX,
+                             &certificate->chain, NULL) != 0)
+        return false;
     certificate->leaf = sk_X509_shift(certificate->chain);
-    memcpy(certificate->key_id, spec->key_id, PEER_KEY_ID_BYTES);
-    if (!openssl_key_id(X509_get0_pubkey(certificate->leaf), key_id))
-        return openssl_error_set(err, ERR_INVALID, "its key cannot be read");
-    if (memcmp(key_id, spec->key_id, sizeof(key_id)) != 0)
-        return error_set(err, ERR_INVALID, "its key is not the one that is named with it");
-    return tls_key_new(certificate->leaf, &certificate->key, err);
+    return openssl_key_id(X509_get0_pubkey(certificate->leaf), key_id) &&
+           memcmp(key_id, certificate->key_id, sizeof(key_id)) == 0 &&
+           tls_key_new(certificate->leaf, &certificate->key, NULL) == 0;
+}
+
+void tls_certificate_parse(struct tls_certificate *certificate)
+{
+    assert(certificate->pem);
+    if (!certificate_read(certificate)) {
+        EVP_PKEY_free(certificate->key);
+        certificate->key = NULL;
+    }
+    ERR_clear_error();
+    free(certificate->pem);
+    certificate->pem = NULL;
 }
 
 int tls_certificate_get(const struct tls_certificate_spec *spec,
@@ -124,6 +136,9 @@ int tls_certificate_get(const struct tls_certificate_spec *spec,
     uint8_t digest[32];
     int code;
 
+    if (spec->chain_pem.len > CHAIN_BYTES_MAX ||
+        slice_find(spec->chain_pem, SLICE("-----BEGIN CERTIFICATE-----")) < 0)
+        return error_set(err, ERR_INVALID, "no certificate in PEM");
     if (!known)
         known = map_new(CERTIFICATES_MAX);
     if (!digest_of(spec, digest))
@@ -139,13 +154,16 @@ int tls_certificate_get(const struct tls_certificate_spec *spec,
         abort();
     certificate->references = 1;
     memcpy(certificate->digest, digest, sizeof(digest));
-    code = certificate_parse(spec, certificate, err);
-    if (code == 0 && (code = map_put(known, (struct slice){(const char *)digest, sizeof(digest)},
-                                     certificate)) != 0)
-        error_set(err, code, "more than %u certificates", CERTIFICATES_MAX);
+    memcpy(certificate->key_id, spec->key_id, PEER_KEY_ID_BYTES);
+    certificate->pem = malloc(spec->chain_pem.len);
+    if (!certificate->pem)
+        abort();
+    memcpy(certificate->pem, spec->chain_pem.ptr, spec->chain_pem.len);
+    certificate->pem_len = (uint32_t)spec->chain_pem.len;
+    code = map_put(known, (struct slice){(const char *)digest, sizeof(digest)}, certificate);
     if (code != 0) {
         certificate_free(certificate);
-        return code;
+        return error_set(err, code, "more than %u certificates", CERTIFICATES_MAX);
     }
     *ret_certificate = certificate;
     return 0;

@@ -147,20 +147,35 @@ static void thousands_of_names_are_found(void **state)
     tls_server_unref(server);
 }
 
-static void a_certificate_with_another_key_than_said_is_refused(void **state)
+static void a_certificate_that_cannot_be_used_fails_its_own_handshakes_only(void **state)
 {
     struct tls_certificate_spec spec = {.chain_pem = buf_slice(&ids[0].pem)};
-    struct tls_server *server;
-    struct error err = {0};
+    struct tls_server *server = server_of_all();
+    struct pair pair;
     uint32_t index;
 
     (void)state;
-    assert_int_equal(tls_server_new(&server, NULL), 0);
-    memcpy(spec.key_id, ids[1].id, sizeof(spec.key_id));
-    assert_int_equal(tls_server_certificate(server, &spec, &index, &err), ERR_INVALID);
+    memcpy(spec.key_id, ids[1].id, sizeof(spec.key_id)); /* not its key */
+    assert_int_equal(tls_server_certificate(server, &spec, &index, NULL), 0);
+    server_name(server, "bad.test", index);
     spec.chain_pem = SLICE("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
-    assert_int_equal(tls_server_certificate(server, &spec, &index, &err), ERR_INVALID);
+    assert_int_equal(tls_server_certificate(server, &spec, &index, NULL), 0);
+    server_name(server, "worse.test", index);
+    for (int turn = 0; turn < 4; turn++) {
+        open_name(&pair, server, careless, turn % 2 ? "bad.test" : "worse.test");
+        pair_shake(&pair);
+        assert_int_equal(pair.server_result, TLS_FAILED);
+        assert_string_equal(tls_failure(pair.server),
+                            "the certificate of this name cannot be used");
+        assert_int_equal(pair.client_result, TLS_FAILED);
+        pair_done(&pair);
+    }
+    open_name(&pair, server, client, "one.test");
+    pair_must_shake(&pair);
+    pair_done(&pair);
     spec.chain_pem = (struct slice){0};
+    assert_int_equal(tls_server_certificate(server, &spec, &index, NULL), ERR_INVALID);
+    spec.chain_pem = SLICE("no PEM");
     assert_int_equal(tls_server_certificate(server, &spec, &index, NULL), ERR_INVALID);
     tls_server_unref(server);
 }
@@ -599,7 +614,7 @@ int main(void)
         cmocka_unit_test(an_unknown_name_or_none_gets_an_alert_and_no_certificate),
         cmocka_unit_test(the_empty_name_is_any_other),
         cmocka_unit_test(thousands_of_names_are_found),
-        cmocka_unit_test(a_certificate_with_another_key_than_said_is_refused),
+        cmocka_unit_test(a_certificate_that_cannot_be_used_fails_its_own_handshakes_only),
         cmocka_unit_test(a_certificate_is_parsed_once_for_all_tables),
         cmocka_unit_test(a_name_on_demand_waits_for_a_table_that_has_its_certificate),
         cmocka_unit_test(a_protocol_is_chosen_from_what_is_offered_or_the_handshake_fails),
