@@ -15,6 +15,7 @@
 #define LINGER_BYTES_MAX (256u * 1024u * 1024u)
 #define ADVANCE_MAX      32u  /* requests of one connection in one go; then others get their turn */
 #define FREE_CLIENTS_MAX 256u /* kept for reuse */
+#define EVICT_MAX        16u
 
 static const char *const state_names[] = {
 #define X(name) [CLIENT_##name] = #name,
@@ -500,26 +501,47 @@ void client_bury(struct edge *edge)
     }
 }
 
-/* Make room: close the connections that have been waiting for a next request the longest. */
+/* Nothing is under way on it: it waits for a request, or for the client's first bytes. */
+static bool client_is_evictable(const struct client *client)
+{
+    switch (client->state) {
+    case CLIENT_IDLE:
+        return !client->transport.can_read;
+    case CLIENT_SESSION:
+        return http2_client_is_idle(client);
+    case CLIENT_HANDSHAKE:
+        return !client->handshake && !client->transport.can_read;
+    default:
+        return client->state == CLIENT_PROXY;
+    }
+}
+
+/* Make room: close the connections that have been waiting the longest. One walk finds them all, as
+ * a flood of connections asks for this again and again. */
 void client_evict_idle(struct edge *edge, unsigned count)
 {
+    struct client *oldest[EVICT_MAX]; /* in the order of their age */
+    unsigned found = 0;
+
     if (edge->is_quitting) /* client_quit_all walks the list, and lets them all go anyway */
         return;
-    while (count--) {
-        struct client *oldest = NULL;
+    count = MIN(count, EVICT_MAX);
+    list_each (node, &edge->clients) {
+        struct client *client = container_of(node, struct client, node);
+        unsigned at = found;
 
-        list_each (node, &edge->clients) {
-            struct client *client = container_of(node, struct client, node);
-
-            if (((client->state == CLIENT_IDLE && !client->transport.can_read) ||
-                 (client->state == CLIENT_SESSION && http2_client_is_idle(client))) &&
-                (!oldest || client->idle_since_us < oldest->idle_since_us))
-                oldest = client;
-        }
-        if (!oldest)
-            return;
-        client_close(oldest, false);
+        if (!client_is_evictable(client))
+            continue;
+        while (at > 0 && client->idle_since_us < oldest[at - 1]->idle_since_us)
+            at--;
+        if (at >= count)
+            continue;
+        found = MIN(found + 1, count);
+        memmove(oldest + at + 1, oldest + at, (found - at - 1) * sizeof(oldest[0]));
+        oldest[at] = client;
     }
+    for (unsigned i = 0; i < found; i++)
+        client_close(oldest[i], false);
 }
 
 /* The platform stops: who waits for nothing goes, who is being served gets "Connection: close".

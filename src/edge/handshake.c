@@ -223,7 +223,8 @@ static void done(struct client *client)
         return;
     }
     client->facts->tls = tls;
-    client->transport.can_read = true; /* the first request may have come with the last message */
+    /* The first request may have come with the last message. */
+    client->transport.can_read = client->transport.is_ending || !tls_is_drained(tls);
     client->transport.can_write = true;
     client->idle_since_us = loop_now_us(edge->loop);
     if (tls_is_http2(tls)) {

@@ -33,6 +33,12 @@ def refused(edge, name="x.test", **more):
     raise AssertionError("the handshake succeeded")
 
 
+def restart_signer(edge):
+    edge.command("signer stop")
+    edge.expect("exited signer")
+    edge.command("signer start")
+
+
 def last_record(edge):
     return json.loads(edge.records()[-1][1])
 
@@ -121,6 +127,16 @@ def silent_clients_are_closed():
         assert int(edge.expect(r"tls edge 1 .* failures (\d+)").group(1)) == 2
 
 
+def silent_clients_make_room():
+    with Edge(Upstream(), tls=True, settings={"connection_limit": 40}) as edge:
+        silent = [edge.open_socket(edge.tls_port) for _ in range(60)]
+        time.sleep(0.3)
+        assert ask(edge.connect_tls()).status == 200
+        assert int(edge.counters().split("connections ")[1].split(" ")[0]) <= 41
+        for one in silent:
+            one.close()
+
+
 def garbage_is_no_handshake():
     with Edge(Upstream(), tls=True) as edge:
         for bytes_sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", os.urandom(300), b"\x16\x03\x01\0\0", b"\x80\x2e\x01"):
@@ -193,8 +209,7 @@ def a_key_that_the_signer_lacks_is_refused():
         edge.expect("ack")
         refused(edge, "a.test")
         assert ask(edge.connect_tls("b.test"), "b.test").status == 200
-        edge.command("signer stop")
-        edge.command("signer start")
+        restart_signer(edge)
         assert ask(edge.connect_tls("a.test"), "a.test").status == 200
 
 
@@ -204,8 +219,7 @@ def a_new_certificate_takes_no_connection_away():
         assert ask(before, "a.test").status == 200
         edge.command("renew a.test")
         edge.expect("ack")
-        edge.command("signer stop")
-        edge.command("signer start")
+        restart_signer(edge)
         after = edge.connect_tls("a.test")
         assert before.socket.getpeercert()["serialNumber"] != after.socket.getpeercert()["serialNumber"]
         assert ask(before, "a.test").status == 200 and ask(after, "a.test").status == 200

@@ -40,8 +40,8 @@ def plain(**settings):
 class Frames:
     """A client that writes frames by hand."""
 
-    def __init__(self, edge, settings=b"", receive_buffer=None):
-        self.wire = edge.connect(receive_buffer=receive_buffer)
+    def __init__(self, edge, settings=b"", wire=None):
+        self.wire = wire or edge.connect()
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.encoder.huffman = False
         self.seen = []
@@ -51,9 +51,9 @@ class Frames:
     def send(self, kind, flags, stream, payload=b""):
         self.wire.send(frame(kind, flags, stream, payload))
 
-    def request(self, stream, *fields, end=True, method="GET", path="/", authority="a.test"):
+    def request(self, stream, *fields, end=True, method="GET", path="/", authority="a.test", scheme="http"):
         self.send(HEADERS, END_HEADERS | (END_STREAM if end else 0), stream,
-                  self.encoder.encode([(":method", method), (":scheme", "http"), (":authority", authority),
+                  self.encoder.encode([(":method", method), (":scheme", scheme), (":authority", authority),
                                        (":path", path)] + list(fields)))
 
     def next(self):
@@ -263,6 +263,28 @@ def interim_answers_are_relayed():
         client.request(1)
         assert dict(client.until(HEADERS, 1)[3])[":status"] == "103"
         assert client.answer(1)[1] == b"hello"
+
+
+def over_tls(edge, name):
+    context = edge.tls_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    wire = edge.connect_tls(name, context=context)
+    assert wire.socket.selected_alpn_protocol() == "h2"
+    return Frames(edge, wire=wire)
+
+
+def streams_over_tls_have_its_rules():
+    with Edge(Upstream(answering(HELLO)), tls=True, hosts=["a.test,hsts=max-age=9", "b.test"]) as edge:
+        client = over_tls(edge, "a.test")
+        client.request(1, scheme="https")
+        fields, body, _ = client.answer(1)
+        assert body == b"hello" and fields["strict-transport-security"] == "max-age=9", fields
+        client.request(3, scheme="https", authority="b.test")
+        assert client.answer(3)[0][":status"] == "421"
+        client.request(5, scheme="https")
+        assert client.answer(5)[1] == b"hello"
+        seen = edge.upstreams[0].got()
+        assert seen.get("x-forwarded-proto") == "https"
 
 
 # ---- streams beside each other
