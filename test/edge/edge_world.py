@@ -271,7 +271,7 @@ class Edge:
         waiting = edges * (2 if snapshot else 1)
         try:
             while waiting:
-                match = self.expect(r"(ready|ack) edge (\d+)(?: pid (\d+))?")
+                match = self.expect(r"(ready|ack) edge (\d+)(?: pid (\d+))?", 3 * WAIT_S)
                 if match.group(1) == "ready":
                     self.pids[int(match.group(2))] = int(match.group(3))
                 waiting -= 1
