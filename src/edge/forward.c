@@ -9,6 +9,7 @@
 #define ROUNDS_MAX         16u   /* blocks in one go; then other connections get their turn */
 #define READ_ROOM_MIN      4096u /* less room than this at the end of a block is not worth a read */
 #define PROGRESS_BYTES_MIN 256u  /* less than this within a timeout is no progress */
+#define STREAM_ROOM_MIN    16384u
 #define DISCARD_BYTES_MAX  (256u * 1024u * 1024u)
 
 static const char crlf_last[] = "\r\n0\r\n\r\n";
@@ -544,6 +545,18 @@ static void release_empty_block(struct upstream *upstream)
     }
 }
 
+/* A stream whose window is closed holds a frame's worth, not a block: there may be a hundred of
+ * them on a connection. */
+static size_t answer_room(const struct client *client, const struct upstream *upstream)
+{
+    size_t room = BLOCK_BYTES - upstream->to;
+
+    if (client->protocol != CLIENT_HTTP2 || upstream->state != UPSTREAM_ANSWERING)
+        return room;
+    return MIN(room, MAX(http2_stream_allowance(&client->transport.stream->handle),
+                         (size_t)STREAM_ROOM_MIN));
+}
+
 /* False: nothing there now, or the request is over. */
 static bool read_answer(struct client *client, struct upstream *upstream)
 {
@@ -564,7 +577,7 @@ static bool read_answer(struct client *client, struct upstream *upstream)
         upstream->from = 0;
     }
     got = transport_read(&upstream->transport, upstream->block->bytes + upstream->to,
-                         BLOCK_BYTES - upstream->to);
+                         answer_room(client, upstream));
     if (got > 0) {
         upstream->to += (size_t)got;
         upstream->has_bytes = true;
