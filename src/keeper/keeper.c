@@ -27,7 +27,7 @@ static void child_reaped(struct keeper *keeper, pid_t pid, int wait_status,
         if (guard_start(keeper, &err) < 0)
             log_failure(&err, "nobody guards the units against the keeper's own end");
     } else if (!directory_child_exited(keeper, pid, wait_status) &&
-               !upgrade_child_exited(keeper, pid, wait_status)) {
+               !trial_child_exited(keeper, pid)) {
         log_debug("reaped the orphan %d", (int)pid);
     }
 }

@@ -387,14 +387,20 @@ void resumed_mark(struct slice state, bool is_closed_by_exec); /* every descript
 MUST_USE int keeper_take_over(struct keeper *keeper, const struct keeper_options *options,
                               struct error *err);
 
+/* trial.c: ends with upgrade_tried or upgrade_refuse */
+MUST_USE int trial_start(struct keeper *keeper, struct error *err);
+void trial_kill(struct upgrade *upgrade);
+bool trial_child_exited(struct keeper *keeper, pid_t pid);
+
 /* upgrade.c */
 MUST_USE int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted,
                            const char *path, uint64_t control_life, struct error *err);
 void upgrade_resumed(struct keeper *keeper); /* executed: now the roles */
 void upgrade_role_ready(struct role *role);
 void upgrade_role_died(struct role *role, int wait_status);
-bool upgrade_child_exited(struct keeper *keeper, pid_t pid, int wait_status);
-void upgrade_stop(struct keeper *keeper); /* the platform ends */
+void upgrade_tried(struct keeper *keeper);                           /* the binary can take over */
+void upgrade_refuse(struct keeper *keeper, const struct error *err); /* nothing was changed yet */
+void upgrade_stop(struct keeper *keeper);                            /* the platform ends */
 void upgrade_describe(const struct keeper *keeper, struct role *to);
 
 /* quit.c */

@@ -192,7 +192,7 @@ static int read_value(const struct field *field, const char *bytes, size_t len, 
     case TYPE_text:
         if (len == 0 || len > RESUME_TEXT_MAX || memchr(bytes, 0, len) != bytes + len - 1)
             break;
-        memcpy(at, &bytes, sizeof bytes);
+        *(const char **)(void *)at = bytes;
         return 0;
     }
     return error_set(err, ERR_INVALID, "field %u of the keeper's state is malformed", field->tag);

@@ -22,7 +22,6 @@
 #include "base/clock.h"
 #include "os/file.h"
 #include "os/memory.h"
-#include "os/spawn.h"
 
 #define TRIAL_US     (5u * 1000000u)
 #define REST_LOOK_US 5000u
@@ -113,8 +112,7 @@ static void upgrade_note_failure(struct upgrade *upgrade, const struct error *er
                    err->hint);
 }
 
-/* Nothing was changed yet. */
-static void upgrade_refuse(struct keeper *keeper, const struct error *err)
+void upgrade_refuse(struct keeper *keeper, const struct error *err)
 {
     struct upgrade *upgrade = &keeper->upgrade;
 
@@ -251,155 +249,12 @@ static void rest_overdue(struct keeper *keeper)
     upgrade_refuse(keeper, &err);
 }
 
-/* ---- trial: the new binary as a child that only reads */
-
-static void trial_close(struct upgrade *upgrade)
+void upgrade_tried(struct keeper *keeper)
 {
-    loop_io_stop(&upgrade->trial);
-    fd_closep(&upgrade->trial.fd);
-    fd_closep(&upgrade->trial_result);
-}
+    const struct upgrade *upgrade = &keeper->upgrade;
 
-static void trial_kill(struct upgrade *upgrade)
-{
-    trial_close(upgrade);
-    if (upgrade->trial_pid)
-        (void)kill(upgrade->trial_pid, SIGKILL); /* reaped with all others */
-}
-
-static int trial_check(struct keeper *keeper, struct error *err)
-{
-    struct upgrade *upgrade = &keeper->upgrade;
-    const struct keeper_options *options = keeper->options;
-    char version[VERSION_TEXT_SIZE];
-    unsigned protocol, oldest, newest;
-    int end = 0;
-
-    if (sscanf(upgrade->answer, "slipway-trial 1\nversion %63s protocol %u store %u %u\nok\n%n",
-               version, &protocol, &oldest, &newest, &end) != 4 ||
-        end != (int)upgrade->answer_len) {
-        error_set(err, ERR_INVALID, "the program cannot take over a running platform%s%.200s",
-                  upgrade->answer_len ? "; it says: " : "", upgrade->answer);
-        return error_hint(err, "is it a slipway for this machine, and not too old?");
-    }
-    memcpy(upgrade->candidate.version, version, sizeof version);
-    memcpy(upgrade->to, version, sizeof version);
-    /* It must read what we have written, and we what it will write. */
-    if (protocol != KEEPER_PROTOCOL_VERSION || oldest > options->store_newest ||
-        newest < options->store_newest || newest > options->store_readable) {
-        error_set(err, ERR_VERSION,
-                  "%s speaks version %u of the protocol and reads state of format %u to %u; the "
-                  "running one speaks %u and writes %u",
-                  version, protocol, oldest, newest, KEEPER_PROTOCOL_VERSION,
-                  options->store_newest);
-        return error_hint(err, "there would be no way back: stop the platform and start the other "
-                               "binary, or take a version between them");
-    }
-    return 0;
-}
-
-static void trial_ended(struct keeper *keeper)
-{
-    struct upgrade *upgrade = &keeper->upgrade;
-    struct error err = {0};
-    int code = spawn_result(upgrade->trial_result, "the new binary", &err);
-
-    if (code == ERR_UNAVAILABLE)
-        code = 0;
-    trial_close(upgrade);
-    loop_timer_stop(&upgrade->timer);
-    if (code == 0)
-        code = trial_check(keeper, &err);
-    if (code < 0) {
-        upgrade_refuse(keeper, &err);
-        return;
-    }
     log_info("upgrade %u: from %s to %s", upgrade->id, upgrade->from, upgrade->to);
     upgrade_enter(keeper, UPGRADE_REST);
-}
-
-static void trial_came(struct loop_io *io, unsigned events)
-{
-    struct keeper *keeper = container_of(io, struct keeper, upgrade.trial);
-    struct upgrade *upgrade = &keeper->upgrade;
-    size_t room = sizeof upgrade->answer - 1 - upgrade->answer_len;
-    ssize_t got = read(io->fd, upgrade->answer + upgrade->answer_len, room);
-
-    (void)events;
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got > 0) {
-        upgrade->answer_len += (size_t)got;
-        upgrade->answer[upgrade->answer_len] = '\0';
-        if (upgrade->answer_len < sizeof upgrade->answer - 1)
-            return;
-        if (upgrade->trial_pid) /* it says too much */
-            (void)kill(upgrade->trial_pid, SIGKILL);
-    }
-    trial_ended(keeper);
-}
-
-bool upgrade_child_exited(struct keeper *keeper, pid_t pid, int wait_status)
-{
-    if (!keeper->upgrade.trial_pid || pid != keeper->upgrade.trial_pid)
-        return false;
-    (void)wait_status; /* what it wrote says all */
-    keeper->upgrade.trial_pid = 0;
-    return true;
-}
-
-/* As control's user: it has nothing to do that would need more. */
-static int trial_spawn(struct keeper *keeper, int state_fd, int writer, struct error *err)
-{
-    char title[] = KEEPER_TRIAL_TITLE;
-    char *argv[] = {title, NULL};
-    struct upgrade *upgrade = &keeper->upgrade;
-    struct spawn spawn = {
-        .argv = argv,
-        .envp = keeper->role_environment,
-        .exec_fd = upgrade->candidate.fd,
-        .working_directory = "/",
-        .stdin_fd = -1,
-        .stdout_fd = writer,
-        .stderr_fd = -1,
-        .channel_fd = state_fd,
-        .is_session_leader = true,
-        .is_privilege_final = true,
-        .is_user_switched = keeper->policy.is_root,
-        .uid = keeper->policy.control_uid,
-        .gid = keeper->policy.control_gid,
-    };
-
-    return spawn_start(&spawn, &upgrade->trial_pid, &upgrade->trial_result, err);
-}
-
-static int trial_start(struct keeper *keeper, struct error *err)
-{
-    struct upgrade *upgrade = &keeper->upgrade;
-    CLEANUP(fd_closep) int state_fd = -1;
-    CLEANUP(fd_closep) int reader = -1;
-    CLEANUP(fd_closep) int writer = -1;
-    int ends[2];
-    int code = resumed_save(keeper, &state_fd, err);
-
-    if (code < 0)
-        return code;
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return error_errno(err, errno, "unable to make a pipe");
-    reader = ends[0];
-    writer = ends[1];
-    if (fd_set_nonblocking(reader, true) < 0)
-        return error_errno(err, errno, "unable to make a pipe non-blocking");
-    code = trial_spawn(keeper, state_fd, writer, err);
-    if (code < 0)
-        return code;
-    upgrade->answer_len = 0;
-    upgrade->answer[0] = '\0';
-    upgrade->trial = (struct loop_io){.fd = TAKE_FD(reader), .on_event = trial_came};
-    code = loop_io_start(keeper->loop, &upgrade->trial, LOOP_READ, err);
-    if (code < 0)
-        trial_kill(upgrade);
-    return code;
 }
 
 /* ---- the beginning */
@@ -412,9 +267,11 @@ static int upgrade_check(const struct keeper *keeper, const struct keeper_upgrad
                   stage_texts[keeper->upgrade.stage]);
         return error_hint(err, "wait for its end; 'slipway status' shows it");
     }
-    if (keeper->quit != QUIT_NOT || !keeper->was_ready)
-        return error_set(err, ERR_UNAVAILABLE, "the platform is %s",
-                         keeper->was_ready ? "stopping" : "starting");
+    if (keeper->quit != QUIT_NOT || !keeper->was_ready) {
+        error_set(err, ERR_UNAVAILABLE, "the platform is %s",
+                  keeper->was_ready ? "stopping" : "starting");
+        return error_hint(err, "try again in a moment");
+    }
     if (wanted->kind == KEEPER_UPGRADE_BACK && !keeper->before.id) {
         error_set(err, ERR_NOT_FOUND, "there is no binary to go back to");
         return error_hint(err, "this one has run since the platform started; name another with "

@@ -2,6 +2,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -60,7 +61,7 @@ def test_the_schema_is_json_schema():
 
 
 @pytest.mark.parametrize("verb", ["init", "validate", "schema", "serve", "up", "deploy", "plan", "rollback", "releases", "status",
-                                  "ps", "logs", "scale", "restart", "cancel", "remove", "trash", "version", "help"])
+                                  "ps", "logs", "scale", "restart", "cancel", "remove", "trash", "version", "upgrade", "downgrade", "help"])
 def test_every_verb_has_help(verb):
     done = offline("help", verb)
     assert done.returncode == 0 and f"slipway {verb}" in done.stdout
@@ -72,6 +73,29 @@ def test_nothing_serves(tmp_path):
     done = offline("status", "--state", str(tmp_path / "none"))
     assert done.returncode == 8
     assert done.stderr.startswith("slipway: ") and "HINT: " in done.stderr
+
+
+@pytest.mark.parametrize("option", [("--https", "nonsense"), ("--https", "10.0.0.300:1"), ("--http", "nonsense"), ("--edges", "0")])
+def test_serve_says_what_is_wrong_with_an_option(tmp_path, option):
+    done = offline("serve", "--state", str(tmp_path / "none"), *option)
+    assert done.returncode == 2 and option[0] in done.stderr and "HINT: " in done.stderr
+
+
+@pytest.mark.parametrize("https", ["127.0.0.1:0", "off"])
+def test_tls_has_a_listener_of_its_own_or_none(https):
+    platform = Platform(modes()[0])
+    platform.https_listen = https
+    try:
+        status = platform.start().status()
+        assert status["http_address"] == f"127.0.0.1:{status['http_port']}"
+        if https != "off":
+            assert status["https_port"] > 0 and status["https_address"] == f"127.0.0.1:{status['https_port']}"
+            with socket.create_connection(("127.0.0.1", status["https_port"]), 5):
+                pass
+        else:
+            assert status["https_port"] == 0 and status["https_address"] == ""
+    finally:
+        platform.close()
 
 
 def test_a_plan_changes_nothing(platform):

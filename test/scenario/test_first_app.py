@@ -20,7 +20,7 @@ def test_status_has_the_promised_shape(platform):
     platform.deploy(platform.folder("hello", {}, source="hello"))
     status = platform.status()
     assert {"version", "roles", "apps"} <= set(status)
-    assert sorted(role["role"] for role in status["roles"]) == ["control", "edge", "edge", "keeper", "logd"]
+    assert sorted(role["role"] for role in status["roles"]) == ["control", "edge", "edge", "keeper", "logd", "signer"]
     for role in status["roles"]:
         assert {"role", "pid", "restarts"} <= set(role)
         with open(f"/proc/{role['pid']}/cmdline") as line:

@@ -48,6 +48,11 @@ class Upgrades(harness.Platform):
         if self.is_dropped():
             os.chown(self.bin, pwd.getpwnam(PLAIN_USER).pw_uid, -1)
 
+    def start(self, timeout=30):
+        super().start(timeout)
+        wait_for(lambda: {entry["state"] for entry in self.status()["roles"]} == {"serving"}, timeout, "all roles serve")
+        return self
+
     def put(self, source, name, mode=0o755):
         """A program below bin/ that the keeper may trust."""
         path = os.path.join(self.bin, name)
@@ -322,16 +327,19 @@ def test_websockets_have_their_time_and_no_more(one):
 
 def test_a_deploy_while_old_edges_drain_is_as_lossless_as_ever(platform):
     ledger = platform.make_ledger()
-    platform.deploy(platform.steady(ledger, drain="40s"))
+    platform.deploy(platform.steady(ledger, drain="8s"))
     with Load(platform) as load:
         sockets = [WebSocket(platform.port, "app.test") for _ in range(6)]
         platform.upgrade(platform.next)
         assert platform.draining()
-        platform.deploy(platform.steady(ledger, mark="1", drain="3s"))
-        assert all(each.lifetime is None or each.lifetime > 3 for each in sockets)
-        wait_for(lambda: not platform.draining(), 60, "the WebSockets ended with their instances, and the edges with them")
+        began = time.monotonic()
+        platform.deploy(platform.steady(ledger, mark="1", drain="8s"))
+        wait_for(lambda: not platform.draining(), 25, "the WebSockets ended with their instances, and the edges with them")
+        assert time.monotonic() - began >= 7.5, "and had their time: control waited for the old edges, too"
         report = load.finish()
     assert_lossless(report, ledger)
+    assert report["closes"] == {"1001": len(report["lifetimes"])} and report["lifetimes"], "the application closed them"
+    assert all(each.lifetime > 8 for each in sockets)
 
 
 def test_the_platform_stops_in_the_middle_of_an_upgrade(one):
