@@ -8,9 +8,12 @@
  */
 #include "base/network.h"
 #include "edge/edge_private.h"
-#include <arpa/inet.h>
+#include "net/forwarded.h"
 
 #define PUT(at, literal) rewrite_slice((at), SLICE(literal))
+
+#define HOPS_MAX                                                                                   \
+    32u /* trusted proxies one behind the other; a list may be long and costs a look each */
 
 static bool is_listed(const struct snapshot *snapshot, struct snapshot_range range,
                       const uint8_t address[16])
@@ -39,32 +42,7 @@ static bool is_trusted(const struct client *client, const uint8_t address[16])
     return is_listed(&request->table->snapshot, request->route->trusted_proxies, address);
 }
 
-/* ---- addresses in fields */
-
-/* "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]:80". */
-static bool address_read(struct slice text, uint8_t ret_address[16])
-{
-    char copy[INET6_ADDRSTRLEN];
-    ptrdiff_t end = -1;
-
-    if (text.len && text.ptr[0] == '[') {
-        end = slice_find_byte(text, ']');
-        if (end < 0 || ((size_t)end + 1 < text.len && text.ptr[end + 1] != ':'))
-            return false;
-        text = slice_sub(text, 1, (size_t)end - 1);
-    } else if ((end = slice_find_byte(text, ':')) >= 0 &&
-               slice_find_byte(slice_sub(text, (size_t)end + 1, text.len), ':') < 0) {
-        text = slice_sub(text, 0, (size_t)end);
-    }
-    if (text.len == 0 || text.len >= sizeof(copy))
-        return false;
-    memcpy(copy, text.ptr, text.len);
-    copy[text.len] = 0;
-    memset(ret_address, 0, 16);
-    ret_address[10] = ret_address[11] = 0xff;
-    return inet_pton(AF_INET, copy, ret_address + 12) == 1 ||
-           inet_pton(AF_INET6, copy, ret_address) == 1;
-}
+/* ---- who came before */
 
 /* One more address to the left. False: the walk is over. */
 static bool step_left(struct client *client, struct slice element)
@@ -72,62 +50,29 @@ static bool step_left(struct client *client, struct slice element)
     struct request *request = &client->request;
     uint8_t address[16];
 
-    if (!address_read(element, address))
+    if (!forwarded_address(element, address))
         return false;
     memcpy(request->forwarded_for, address, sizeof(address));
     return is_trusted(client, address);
 }
 
-/* The last element of a list, cut off at its end; quoted strings hold commas (Forwarded). */
-static struct slice cut_last(struct slice *list, char separator)
-{
-    size_t start = 0;
-    bool is_quoted = false;
-    struct slice last;
-
-    for (size_t i = 0; i < list->len; i++) {
-        if (list->ptr[i] == '"' && (i == 0 || list->ptr[i - 1] != '\\'))
-            is_quoted = !is_quoted;
-        else if (list->ptr[i] == separator && !is_quoted)
-            start = i + 1;
-    }
-    last = slice_trim(slice_sub(*list, start, list->len));
-    list->len = start ? start - 1 : 0;
-    return last;
-}
-
-/* The for parameter of an element of Forwarded, without quotes. */
-static struct slice forwarded_for(struct slice element)
-{
-    while (element.len) {
-        struct slice pair = cut_last(&element, ';');
-
-        if (pair.len > 4 && slice_eq_nocase(slice_sub(pair, 0, 4), SLICE("for="))) {
-            struct slice value = slice_sub(pair, 4, pair.len);
-
-            if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
-                value = slice_sub(value, 1, value.len - 2);
-            return value;
-        }
-    }
-    return SLICE("");
-}
-
 static void walk(struct client *client, const struct http1_head *head, enum http1_field_id id)
 {
+    unsigned hops = 0;
+
     for (unsigned i = head->field_count; i-- > 0;) {
         struct slice list = head->fields[i].value;
 
         if (head->fields[i].id != id)
             continue;
         while (list.len) {
-            struct slice element = cut_last(&list, ',');
+            struct slice element = forwarded_cut_last(&list, ',');
 
             if (element.len == 0) /* RFC 9110 §5.6.1: empty elements do not count */
                 continue;
             if (id == HTTP1_FIELD_FORWARDED)
                 element = forwarded_for(element);
-            if (!step_left(client, element))
+            if (!step_left(client, element) || ++hops == HOPS_MAX)
                 return;
         }
     }
