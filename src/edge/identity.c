@@ -12,8 +12,9 @@
 
 #define PUT(at, literal) rewrite_slice((at), SLICE(literal))
 
-#define HOPS_MAX                                                                                   \
-    32u /* trusted proxies one behind the other; a list may be long and costs a look each */
+/* Trusted proxies one behind the other: a list may be long, and each costs a look over all of it.
+ */
+#define HOPS_MAX 32u
 
 static bool is_listed(const struct snapshot *snapshot, struct snapshot_range range,
                       const uint8_t address[16])
