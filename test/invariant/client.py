@@ -176,6 +176,10 @@ class Session:
         answer.body = rest
         return b""
 
+    @property
+    def refusals(self):
+        return sum(answer.is_edges and answer.status >= 400 for answer in self.answers)
+
     def fault_of(self, records):
         return fault_of_http1(self, records)
 

@@ -22,6 +22,7 @@ END_STREAM, ACK, END_HEADERS, PADDED = 1, 1, 4, 8
 NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 VALUE = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?\Z")
 TARGET = re.compile(rb"/[!-\"$-\[\]-~]*\Z")
+FRAMING_FIELDS = {b"content-length", b"host", b"te", b"trailer"}
 CONNECTION_FIELDS = {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 
 # %m: a marker that must never be a request's; %s: a whole hidden request.
@@ -85,10 +86,17 @@ class Stream:
         self.request = Request(method.decode(), path, marker_of(path))
         self.request.body = b"".join(self.parts)
         good_trailers = all(NAME.match(name) and VALUE.match(value) and name not in CONNECTION_FIELDS for name, value in self.trailers or [])
-        # A body of a known length is complete upstream before the trailers that spoil the message come.
-        self.is_late = bool(lengths) and not good_trailers
-        self.is_good = (not self.is_cancelled and not self.is_unended and not self.has_extra and good_trailers
-                        and all(int(value) == len(self.request.body) for value in lengths))
+        # A body of a known length is complete upstream before that comes which spoils the message: more DATA, trailers, no
+        # end. For the origin that is a request whose client went away; it must not be more than the length said.
+        is_full = bool(lengths) and int(lengths[0]) <= len(self.request.body)
+        is_excess = is_full and int(lengths[0]) < len(self.request.body)
+        if is_full:
+            self.request.body = self.request.body[:int(lengths[0])]
+        # Fields in trailers that frame or route may be dropped, or the message refused.
+        is_open = any(name in FRAMING_FIELDS for name, _ in self.trailers or [])
+        self.is_late = (is_full and (is_excess or not good_trailers or self.is_unended)) or (is_open and good_trailers)
+        self.is_good = (not self.is_late and not self.is_cancelled and not self.is_unended and not self.has_extra and good_trailers
+                        and (not lengths or is_full))
 
 
 class Case:
@@ -153,8 +161,12 @@ class Case:
             name, value = self.random.choice(TRAILERS)
             stream.trailers = [(self.filled(name).encode("latin-1"), self.filled(value).encode("latin-1"))]
         elif which == "frames":
-            kind = self.random.choice(["is_cancelled", "is_unended", "has_extra"])
-            setattr(stream, kind, True)
+            kind = self.random.choice(["is_cancelled", "is_unended", "has_extra", "excess"])
+            if kind == "excess":
+                stream.fields = [pair for pair in stream.fields if pair[0] != b"content-length"] + [(b"content-length", b"%d" % len(body))]
+                stream.parts.append(self.filled("%s").encode())
+            else:
+                setattr(stream, kind, True)
         return stream
 
     def block(self, stream, fields, flags):
@@ -220,14 +232,6 @@ def connect(port):
         raise
 
 
-def is_offered(port):
-    try:
-        with connect(port) as wire:
-            return wire.selected_alpn_protocol() == "h2"
-    except ssl.SSLError:
-        return False
-
-
 class Session:
     """One connection; what came back on each of its streams."""
 
@@ -246,6 +250,10 @@ class Session:
     @property
     def answers(self):
         return [stream.answer for stream in self.case.streams if stream.answer]
+
+    @property
+    def refusals(self):
+        return sum(stream.is_reset or bool(stream.answer and stream.answer.is_edges and stream.answer.status >= 400) for stream in self.case.streams)
 
     def drive(self):
         self.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0) + self.case.bytes)
@@ -331,6 +339,8 @@ class Session:
         for record in records:
             found = MARKER.findall(record.target)
             stream = by_marker.get(found[0]) if len(found) == 1 else None
+            if not stream:
+                stream = next((one for one in unmarked if one.answer and one.answer.request_id == record.request_id), None)
             if not stream and not unmarked:
                 return "the origin saw what was no request: %s %s" % (record.method, record.target)
             if not stream or not record.is_whole:

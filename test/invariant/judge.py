@@ -56,8 +56,7 @@ class Judge:
         """Of these: (requests the origin saw whole, of these in streams with something strange, refusals by the edge)"""
         whole = [(session, record) for session in sessions for record in self.seen[id(session)] if record.is_whole]
         strange = [1 for session, _ in whole if not session.case.is_plain]
-        refused = [1 for session in sessions for answer in session.answers if answer.is_edges and answer.status >= 400]
-        return len(whole), len(strange), len(refused)
+        return len(whole), len(strange), sum(session.refusals for session in sessions)
 
 
 def fault_of_http1(session, records):
