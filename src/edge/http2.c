@@ -72,6 +72,7 @@ static void on_head(struct http2_stream *handle, unsigned status)
             stream_append(stream, (struct slice){stream->text.bytes, stream->text.len}, false);
         block_give(&stream->connection->edge->blocks, TAKE_PTR(stream->head_block));
         if (status) {
+            log_warning("an instance sent a response header over the limit");
             stream->is_reset = true; /* as if it had broken off in its header */
             http2_stream_leave(handle, HTTP2_CANCEL);
         }

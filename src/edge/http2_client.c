@@ -7,6 +7,7 @@
 #include "edge/stream_private.h"
 #include <stdlib.h>
 
+#define PROGRESS_MIN    256u
 #define TICK_MS         5000u             /* how often a connection with work is looked at */
 #define NOTICE_US       (1000u * EDGE_MS) /* from the notice to the last GOAWAY, without an answer */
 #define LINGER_LEFT_MAX (1024u * 1024u)   /* of a client that did wrong */
@@ -93,6 +94,12 @@ static void on_ready(struct stream *stream, unsigned events)
     }
     if (!client)
         return;
+    /* Bytes that left on their own are progress, too; single ones are not, see forward.c. */
+    if ((events & LOOP_WRITE) && client->state == CLIENT_REQUEST &&
+        (stream->moved >= PROGRESS_MIN || output_is_empty(&client->output))) {
+        stream->moved = 0;
+        request_touch(client);
+    }
     client_on_event(&client->transport.io, events);
     if (stream->connection->is_closed && client->transport.stream == stream)
         client_close(client, true);
