@@ -184,6 +184,22 @@ static void status_app(struct command *command, const struct json *app,
         table_write(&table, terminal, text);
 }
 
+/* One that is under way, and why the last one failed. */
+static void status_upgrade(const struct json *upgrade, const struct terminal *terminal,
+                           struct buf *text)
+{
+    const char *state = json_get_text(upgrade, "state", "none"),
+               *verb = json_get_boolean(upgrade, "is_downgrade", false) ? "downgrade" : "upgrade",
+               *to = json_get_text(upgrade, "to", NULL),
+               *step = json_get_text(upgrade, "step", NULL);
+    if (strcmp(state, "none") == 0 || strcmp(state, "done") == 0)
+        return;
+    buf_printf(text, "%s%s%s: %s%s%s%s%s", verb, to ? " to " : "", to ? to : "",
+               colour_on(terminal, COLOUR_YELLOW), state, colour_off(terminal), step ? ", " : "",
+               step ? step : "");
+    end_with_reason(json_get_text(upgrade, "reason", NULL), terminal, text);
+}
+
 static void status_platform(const struct json *status, const struct terminal *terminal,
                             struct buf *text)
 {
@@ -191,6 +207,8 @@ static void status_platform(const struct json *status, const struct terminal *te
     buf_printf(text, "slipway %s", json_get_text(status, "version", "?"));
     if (json_get_integer(status, "http_port", 0) > 0)
         buf_printf(text, "  http port %lld", (long long)json_get_integer(status, "http_port", 0));
+    if (json_get_integer(status, "https_port", 0) > 0)
+        buf_printf(text, "  https port %lld", (long long)json_get_integer(status, "https_port", 0));
     buf_append_text(text, "  state ");
     terminal_append(text, terminal, slice_from(json_get_text(status, "state_directory", "?")),
                     false);
@@ -205,6 +223,7 @@ static void status_platform(const struct json *status, const struct terminal *te
             buf_printf(text, " (%lld restarts)", (long long)json_get_integer(role, "restarts", 0));
     }
     buf_printf(text, "%s\n", colour_off(terminal));
+    status_upgrade(json_get(status, "upgrade"), terminal, text);
 }
 
 /* Hosts that are not served as they should be, and why. */

@@ -163,6 +163,7 @@ class WebSocket:
             while self.socket.recv(4096):
                 pass
         self.lifetime = time.monotonic() - self.began
+        self.socket.close()
 
 
 def test_three_upgrades_and_a_downgrade_lose_nothing(platform):
@@ -250,6 +251,7 @@ def test_a_binary_whose_role_fails_is_returned_from(one, fault):
     with Load(one) as load:
         done = one.upgrade(one.next, check=False)
         assert done.returncode == 1 and f"returned to {OLD}" in done.stderr and "HINT" in done.stderr, done
+        assert f"upgrade to {NEW}: returned" in one.cli("status").stdout
         one.assert_runs(OLD)
         report = load.finish()
     if fault.startswith("edge"):
