@@ -1,4 +1,5 @@
-/* http2_private.h - what http2.c and http2_text.c share: the header block that is being read. */
+/* http2_private.h - what the files of HTTP/2 share: the session, what is counted, the header block
+ * that is being read. */
 #ifndef NET_HTTP2_PRIVATE_H
 #define NET_HTTP2_PRIVATE_H
 
@@ -32,6 +33,53 @@ struct http2_head {
     size_t cookie_end; /* offset behind the cookie's value so far; 0: none */
 };
 
+/* X(class, frames at once, frames a second, what is said of the peer) */
+#define FLOOD_TABLE(X)                                                                             \
+    X(CONTROL, 200, 50, "too many control frames")                                                 \
+    X(WINDOW, 4000, 500, "too many window updates")                                                \
+    X(EMPTY, 100, 10, "too many empty data frames")                                                \
+    X(RESET, 300, 30, "too many streams were reset")                                               \
+    X(PROVOKED, 60, 5, "too many streams had to be reset")                                         \
+    X(REFUSED, 200, 20, "too many streams at a time")
+enum http2_flood {
+#define X(id, burst, rate, text) FLOOD_##id,
+    FLOOD_TABLE(X)
+#undef X
+        FLOOD_COUNT,
+};
+
+struct http2_session {
+    nghttp2_session *inner;
+    const struct http2_events *events;
+    struct http2_limits limits;
+    bool is_server;
+    bool is_doomed; /* GOAWAY with an error is on its way; nothing more is read */
+    const char *failure;
+    void *owner;
+    struct list streams;
+    unsigned stream_count;
+    uint32_t tokens[FLOOD_COUNT];
+    uint64_t filled_us;
+    uint64_t pongs;
+    int32_t goaway_last; /* of the peer's GOAWAY; -1: none */
+    struct http2_head head;
+    struct http2_stream *head_stream;
+    int32_t last_id, gap_from,
+        gap_to; /* of the peer's streams; the newest identifiers it skipped */
+    char *sink; /* during pack */
+    size_t sink_len, sink_size;
+};
+
+/* http2_frames.c: the callbacks, and what they ask of http2.c */
+MUST_USE nghttp2_session_callbacks *http2_callbacks_new(void); /* NULL: out of memory */
+ssize_t http2_on_read(nghttp2_session *inner, int32_t id, uint8_t *buffer, size_t len,
+                      uint32_t *flags, nghttp2_data_source *source, void *user_data);
+void http2_doom(struct http2_session *session, uint32_t code, const char *why);
+void http2_floods_reset(struct http2_session *session);
+void http2_stream_enter(struct http2_session *session, struct http2_stream *stream, int32_t id);
+void http2_stream_forget(struct http2_session *session, struct http2_stream *stream);
+
+/* http2_text.c */
 void http2_head_init(struct http2_head *head, enum http2_block block, struct http2_text *text);
 void http2_head_done(struct http2_head *head);
 /* Takes a field in. False: so far over the limits that the connection should end. */
