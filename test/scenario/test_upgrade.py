@@ -233,12 +233,12 @@ def test_a_binary_that_cannot_be_trusted_is_refused(platform):
     assert platform.status()["roles"] == roles, "nothing was touched"
 
 
-@pytest.mark.parametrize("fault", ["trial 0 crash", "trial 0 exit", "trial 0 hang"])
+@pytest.mark.parametrize("fault", ["trial 0 crash", "trial 0 exit", "trial 0 hang", "trial 0 newer"])
 def test_a_binary_that_fails_its_trial_is_refused(one, fault):
     one.fault(fault)
     roles = one.status()["roles"]
     done = one.upgrade(one.next, check=False)
-    assert done.returncode in (2, 7) and "nothing was changed" in done.stderr and "HINT" in done.stderr, done
+    assert done.returncode in ((9,) if "newer" in fault else (2, 7)) and "nothing was changed" in done.stderr and "HINT" in done.stderr, done
     assert one.status()["roles"] == roles
 
 
@@ -342,6 +342,28 @@ def test_a_deploy_while_old_edges_drain_is_as_lossless_as_ever(platform):
     assert_lossless(report, ledger)
     assert report["closes"] == {"1001": len(report["lifetimes"])} and report["lifetimes"], "the application closed them"
     assert all(each.lifetime > 8 for each in sockets)
+
+
+def test_of_two_upgrades_at_once_one_is_refused(one):
+    first = subprocess.Popen(one.command("upgrade", "--state", one.state, one.next), env=one.environment,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: one.status()["upgrade"]["state"] in ("replacing", "watching"), 20, "it is under way")
+    done = one.cli("downgrade", check=False)
+    assert done.returncode == 5 and "under way" in done.stderr and "HINT" in done.stderr, done
+    assert first.wait(60) == 0
+    one.assert_runs(NEW)
+
+
+def test_the_guard_of_the_new_keeper_clears_up_after_it(platform):
+    ledger = platform.make_ledger()
+    platform.deploy(platform.steady(ledger))
+    platform.upgrade(platform.next)
+    os.kill(platform.role_pids("keeper")[0], signal.SIGKILL)
+    platform.process.wait(10)
+    wait_for(lambda: not platform.processes(), 20, "nothing of the platform is left")
+    platform.start()
+    wait_for(lambda: platform.app("steady")["state"] == "live", 60, "the app runs again")
+    assert platform.status()["roles"][0]["version"] == OLD, "from where it was started"
 
 
 def test_the_platform_stops_in_the_middle_of_an_upgrade(one):

@@ -1,7 +1,7 @@
 /* The program under another version, for the tests of upgrades; and with a mistake when one asks
  * for it: the file named by SLIPWAY_TEST_FAULT holds "ROLE MS ACTION", where ROLE is the beginning
  * of a process's title behind "slipway: " (or "trial", or "keeper" for the one that takes over),
- * and ACTION is crash, exit or hang. */
+ * and ACTION is crash, exit or hang. "trial 0 newer" keeps its state in a format of its own. */
 #include "base/version.h"
 #include "keeper/keeper_private.h"
 
@@ -59,10 +59,25 @@ __attribute__((constructor)) static void fault(int argc, char **argv)
         strncmp(argv[0], KEEPER_TITLE_PREFIX, prefix_len) != 0 ||
         strncmp(argv[0] + prefix_len, role, strlen(role)) != 0)
         return;
+    if (strcmp(action, "newer") == 0)
+        return;
     if (delay_ms == 0)
         act();
     else if (pthread_create(&thread, NULL, act_later, NULL) == 0)
         (void)pthread_detach(thread);
+}
+
+/* A version that writes another format of the state store than the running one reads. */
+int __wrap_keeper_trial(const struct keeper_options *options);
+int __real_keeper_trial(const struct keeper_options *options);
+
+int __wrap_keeper_trial(const struct keeper_options *options)
+{
+    struct keeper_options other = *options;
+
+    if (strcmp(action, "newer") == 0)
+        other.store_newest++;
+    return __real_keeper_trial(&other);
 }
 
 int __wrap_resumed_load(struct keeper *keeper, struct slice state, struct error *err)
