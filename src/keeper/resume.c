@@ -200,7 +200,6 @@ static int read_value(const struct field *field, const char *bytes, size_t len, 
 
 static void set_defaults(const struct kind *kind, char *record)
 {
-    static const char *const empty = "";
     const int none = -1;
 
     for (size_t i = 0; i < kind->count; i++) {
@@ -209,7 +208,7 @@ static void set_defaults(const struct kind *kind, char *record)
         if (field->type == TYPE_descriptor)
             memcpy(record + field->offset, &none, sizeof none);
         else if (field->type == TYPE_text)
-            memcpy(record + field->offset, &empty, sizeof empty);
+            *(const char **)(void *)(record + field->offset) = "";
     }
 }
 
