@@ -551,7 +551,7 @@ static size_t answer_room(const struct client *client, const struct upstream *up
 {
     size_t room = BLOCK_BYTES - upstream->to;
 
-    if (client->protocol != CLIENT_HTTP2 || upstream->state != UPSTREAM_ANSWERING)
+    if (client->protocol != CLIENT_HTTP2)
         return room;
     return MIN(room, MAX(http2_stream_allowance(&client->transport.stream->handle),
                          (size_t)STREAM_ROOM_MIN));

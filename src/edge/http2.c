@@ -10,10 +10,13 @@
 #include "edge/stream_private.h"
 #include <stdlib.h>
 
-#define READ_ROUNDS  8u
-#define WORK_ROUNDS  8u
-#define TRAILERS_MAX 16384u
-#define GROW_US      (1000u * EDGE_MS)
+#define READ_ROUNDS   8u
+#define WORK_ROUNDS   8u
+#define TRAILERS_MAX  16384u
+#define BLOCKS_PLENTY 8192u
+#define BLOCKS_MAX    32768u
+#define STREAMS_FEW   8u
+#define GROW_US       (1000u * EDGE_MS)
 
 /* ---- events of the session */
 
@@ -22,14 +25,25 @@ static struct stream *stream_of(struct http2_stream *handle)
     return container_of(handle, struct stream, handle);
 }
 
+/* Blocks are what requests in flight cost. Where very many are in use, connections with few streams
+ * still get more, so that those who hold a hundred each, and let them stall, shut out themselves.
+ */
+static bool has_memory_for(const struct http2_connection *connection)
+{
+    unsigned used = connection->edge->blocks.used_count;
+
+    return LIKELY(used < BLOCKS_PLENTY) ||
+           (used < BLOCKS_MAX && connection->stream_count < STREAMS_FEW);
+}
+
 static struct http2_stream *on_open(struct http2_session *session)
 {
     struct http2_connection *connection = http2_session_owner(session);
+    uint32_t limit = MAX(HTTP2_STREAMS_MAX, connection->edge->settings.http2_streams);
 
     /* Streams that are finishing have no work behind them any more, but memory. */
-    if (connection->is_drained ||
-        connection->stream_count >=
-            2 * MAX(HTTP2_STREAMS_MAX, connection->edge->settings.http2_streams))
+    if (connection->is_drained || connection->stream_count >= 2 * limit ||
+        !has_memory_for(connection))
         return NULL;
     return &stream_new(connection)->handle;
 }
