@@ -537,7 +537,7 @@ void client_evict_idle(struct edge *edge, unsigned count)
         if (at >= count)
             continue;
         found = MIN(found + 1, count);
-        memmove(oldest + at + 1, oldest + at, (found - at - 1) * sizeof(oldest[0]));
+        memmove(oldest + at + 1, oldest + at, (found - at - 1) * sizeof(struct client *));
         oldest[at] = client;
     }
     for (unsigned i = 0; i < found; i++)

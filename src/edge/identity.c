@@ -132,9 +132,10 @@ static char *put_list(char *at, const struct http1_head *head, enum http1_field_
 
 static char *put_address(char *at, const uint8_t address[16])
 {
-    char text[INET6_ADDRSTRLEN];
+    char text[INET6_ADDRSTRLEN] = "";
+    size_t len = connection_address_text(address, text);
 
-    return rewrite_slice(at, (struct slice){text, connection_address_text(address, text)});
+    return rewrite_slice(at, (struct slice){text, len});
 }
 
 /* An element of Forwarded for this connection: RFC 7239 §4, §6. */

@@ -91,7 +91,7 @@ static void listener_on_event(struct loop_io *io, unsigned events)
 
 static uint16_t listener_port(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t len = sizeof(address);
 
     if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
