@@ -1,10 +1,5 @@
 /* tls.c - what a TLS handshake costs a server process, with the private key in it and with the key
- * in the signer; what an idle connection keeps; what bulk data costs.
- *
- *   bench/tls handshake ROUNDS COUNT    CPU time of a full TLS 1.3 handshake, both ways,
- * alternating bench/tls resume ROUNDS COUNT       the same for a resumed one bench/tls idle
- * CONNECTIONS          memory of the server process for each bench/tls bulk MEGABYTES CPU time to
- * send and to receive
+ * in the signer; what an idle connection keeps; what bulk data costs. Commands: see main.
  *
  * The server side is the code of the platform: net/tls.h on a loop, and the signer role as it is,
  * in a process of its own behind the channel that the keeper would give it. Clients are other
@@ -34,6 +29,8 @@
 
 #define CLIENTS    16
 #define ROUNDS_MAX 99
+#define PHASE      64 /* handshakes */
+#define PHASES     20 /* of each way, in a round */
 
 /* The steps between, to see what each costs. */
 enum key_place { IN_PROCESS, WITH_JOBS, WITH_PAUSES, IN_SIGNER, PLACES };
@@ -49,7 +46,8 @@ struct connection {
     struct loop_io io;
     struct bench *bench;
     struct tls *tls;
-    uint64_t number;
+    enum key_place place;
+    bool has_begun;
 };
 
 struct bench {
@@ -59,6 +57,7 @@ struct bench {
     struct tls_server *server;
     struct identity identity;
     enum key_place place;
+    EVP_PKEY *own_key, *public_key;
     struct private_key *private_key;
     pid_t signer_pid;
     int keeper_fd;
@@ -206,7 +205,7 @@ static void step(struct connection *connection)
 {
     switch (tls_handshake(connection->tls)) {
     case TLS_WANT_SIGNATURE:
-        if (connection->bench->place == WITH_PAUSES)
+        if (connection->place == WITH_PAUSES)
             sign_here(connection);
         else
             ask(connection);
@@ -224,8 +223,16 @@ static void step(struct connection *connection)
 
 static void on_event(struct loop_io *io, unsigned events)
 {
+    struct connection *connection = container_of(io, struct connection, io);
+
     (void)events;
-    step(container_of(io, struct connection, io));
+    if (!connection->has_begun) { /* the ClientHello is there */
+        connection->has_begun = true;
+        connection->place = connection->bench->place;
+        if (connection->place == IN_PROCESS)
+            SSL_clear_mode(connection->tls->ssl, SSL_MODE_ASYNC);
+    }
+    step(connection);
 }
 
 static void on_accept(struct loop_io *io, unsigned events)
@@ -242,8 +249,6 @@ static void on_accept(struct loop_io *io, unsigned events)
         connection->io.fd = fd;
         connection->io.on_event = on_event;
         must(tls_accept(bench->server, fd, &connection->tls, NULL) == 0, "accept");
-        if (bench->place == IN_PROCESS)
-            SSL_clear_mode(connection->tls->ssl, SSL_MODE_ASYNC);
         must(loop_io_start(bench->loop, &connection->io, LOOP_READ | LOOP_EDGE, NULL) == 0, "io");
     }
 }
@@ -352,21 +357,24 @@ static void server_make(struct bench *bench, EVP_PKEY *key)
              tls_server_name(bench->server, &name, NULL) == 0 &&
              tls_server_ticket_keys(bench->server, (struct slice){keys, sizeof(keys)}, NULL) == 0,
          "server");
-    if (bench->place <= WITH_JOBS) {
-        tls_certificate_parse(bench->server->served[0].certificate);
-        EVP_PKEY_free(bench->server->served[0].certificate->key);
-        EVP_PKEY_up_ref(key);
-        bench->server->served[0].certificate->key = key;
-    }
+    tls_certificate_parse(bench->server->served[0].certificate);
+    bench->own_key = key;
+    bench->public_key = bench->server->served[0].certificate->key;
 }
 
-static void bench_open(struct bench *bench, EVP_PKEY *key, enum key_place place)
+static void place_set(struct bench *bench, enum key_place place)
+{
+    bench->place = place;
+    bench->server->served[0].certificate->key =
+        place <= WITH_JOBS ? bench->own_key : bench->public_key;
+}
+
+static void bench_open(struct bench *bench, EVP_PKEY *key)
 {
     struct address address;
     socklen_t len = sizeof(address.in);
 
     memset(bench, 0, sizeof(*bench));
-    bench->place = place;
     must(loop_new(&bench->loop, NULL) == 0, "loop");
     identity_make(&bench->identity, key);
     server_make(bench, key);
@@ -379,12 +387,11 @@ static void bench_open(struct bench *bench, EVP_PKEY *key, enum key_place place)
     must(loop_io_start(bench->loop, &bench->listener, LOOP_READ, NULL) == 0, "listener");
     bench->signer.on_message = on_signed;
     bench->signer.on_closed = on_signer_closed;
-    if (place == WITH_PAUSES)
-        must(private_key_load(buf_slice(&bench->identity.der), bench->identity.id,
-                              &bench->private_key, NULL) == 0,
-             "key");
-    if (place == IN_SIGNER)
-        signer_start(bench);
+    must(private_key_load(buf_slice(&bench->identity.der), bench->identity.id, &bench->private_key,
+                          NULL) == 0,
+         "key");
+    signer_start(bench);
+    place_set(bench, IN_SIGNER);
 }
 
 static void end_process(pid_t pid)
@@ -393,11 +400,35 @@ static void end_process(pid_t pid)
     (void)waitpid(pid, NULL, 0);
 }
 
-/* One round in a process of its own, so that none inherits the warmth or the heap of another. CPU
- * microseconds a handshake: of the server, of the signer. */
-static void round_run(EVP_PKEY *key, enum key_place place, bool resumes, unsigned count,
-                      double ret_us[2])
+struct cost { /* CPU microseconds a handshake, in one phase */
+    double edge, signer;
+};
+
+/* All ways in turn, PHASE handshakes each, so that other work on the machine meets them alike. */
+static void phases_run(struct bench *bench, struct cost costs[PLACES][PHASES])
 {
+    for (unsigned i = 0; i < PHASES * PLACES; i++) {
+        enum key_place place = (i + i / PLACES) % PLACES;
+        struct cost *cost = &costs[place][i / PLACES];
+        double edge, signer;
+
+        place_set(bench, place);
+        bench->wanted += CLIENTS; /* those that began before */
+        must(loop_run(bench->loop, NULL) == 0, "loop");
+        edge = cpu_us(getpid());
+        signer = cpu_us(bench->signer_pid);
+        bench->wanted += PHASE;
+        must(loop_run(bench->loop, NULL) == 0, "loop");
+        cost->edge = (cpu_us(getpid()) - edge) / PHASE;
+        cost->signer = (cpu_us(bench->signer_pid) - signer) / PHASE;
+    }
+}
+
+/* One round in a process of its own, so that none inherits the heap of another. */
+static void round_run(EVP_PKEY *key, bool resumes, bool is_alone,
+                      struct cost ret_costs[PLACES][PHASES])
+{
+    size_t size = PLACES * PHASES * sizeof(struct cost);
     int fds[2];
     pid_t pid;
 
@@ -405,73 +436,67 @@ static void round_run(EVP_PKEY *key, enum key_place place, bool resumes, unsigne
     pid = fork();
     if (pid == 0) {
         static struct bench bench;
+        static struct cost costs[PLACES][PHASES];
         pid_t clients[CLIENTS];
-        double us[2], before[2] = {0};
 
         pin(0);
-        bench_open(&bench, key, place);
+        bench_open(&bench, key);
         for (int i = 0; i < CLIENTS; i++)
             if ((clients[i] = fork()) == 0) {
-                pin(1);
+                pin(i % 2 || is_alone); /* in a rush, they have to queue for the server */
                 be_client(bench.port, resumes);
             }
         bench.wanted = 200; /* warm */
         must(loop_run(bench.loop, NULL) == 0, "loop");
-        before[0] = cpu_us(getpid());
-        before[1] = place == IN_SIGNER ? cpu_us(bench.signer_pid) : 0;
-        bench.wanted += count;
-        must(loop_run(bench.loop, NULL) == 0, "loop");
-        us[0] = (cpu_us(getpid()) - before[0]) / count;
-        us[1] = place == IN_SIGNER ? (cpu_us(bench.signer_pid) - before[1]) / count : 0;
+        phases_run(&bench, costs);
         for (int i = 0; i < CLIENTS; i++)
             end_process(clients[i]);
-        if (place == IN_SIGNER)
-            end_process(bench.signer_pid);
-        must(write(fds[1], us, sizeof(us)) == sizeof(us), "write");
+        end_process(bench.signer_pid);
+        must(write(fds[1], costs, size) == (ssize_t)size, "write");
         _exit(0);
     }
     (void)close(fds[1]);
-    must(read(fds[0], ret_us, 2 * sizeof(double)) == 2 * sizeof(double), "round");
+    must(read(fds[0], ret_costs, size) == (ssize_t)size, "round");
     (void)close(fds[0]);
     (void)waitpid(pid, NULL, 0);
 }
 
-static int by_value(const void *a, const void *b)
+static int by_sum(const void *a, const void *b)
 {
-    double x = *(const double *)a, y = *(const double *)b;
+    const struct cost *x = a, *y = b;
+    double left = x->edge + x->signer, right = y->edge + y->signer;
 
-    return (x > y) - (x < y);
+    return (left > right) - (left < right);
 }
 
-static double median(double *values, unsigned count)
-{
-    qsort(values, count, sizeof(*values), by_value);
-    return values[count / 2];
-}
-
-static void handshakes(const char *kind, EVP_PKEY *key, bool resumes, unsigned rounds,
-                       unsigned count)
+/* The median of all phases, and their lower tenth: what is left when other work on the machine
+ * disturbs least. */
+static void handshakes(const char *kind, EVP_PKEY *key, bool resumes, bool is_alone,
+                       unsigned rounds)
 {
     static const char *const names[] = {"key in process", "and jobs", "and pauses",
                                         "key in signer"};
-    static double server[PLACES][ROUNDS_MAX], signer[PLACES][ROUNDS_MAX], ratio[PLACES][ROUNDS_MAX];
+    static struct cost costs[ROUNDS_MAX][PLACES][PHASES], all[ROUNDS_MAX * PHASES];
+    double first[2] = {0};
 
-    for (unsigned i = 0; i < rounds; i++) {
-        for (unsigned n = 0; n < PLACES; n++) {
-            enum key_place place = (i + n) % PLACES;
-            double us[2];
+    for (unsigned i = 0; i < rounds; i++)
+        round_run(key, resumes, is_alone, costs[i]);
+    for (unsigned n = 0; n < PLACES; n++) {
+        for (unsigned i = 0; i < rounds; i++)
+            memcpy(all + i * PHASES, costs[i][n], sizeof(costs[i][n]));
+        qsort(all, rounds * PHASES, sizeof(all[0]), by_sum);
+        printf("%-12s %-8s %-15s", kind, resumes ? "resumed" : "full", names[n]);
+        for (unsigned k = 0; k < 2; k++) {
+            const struct cost *cost = &all[rounds * PHASES / (k ? 10 : 2)];
+            double sum = cost->edge + cost->signer;
 
-            round_run(key, place, resumes, count, us);
-            server[place][i] = us[0];
-            signer[place][i] = us[1];
+            if (n == IN_PROCESS)
+                first[k] = sum;
+            printf(" %s edge %6.1f us + signer %5.1f us, ratio %.3f%s",
+                   k ? "lower tenth" : "median", cost->edge, cost->signer, sum / first[k],
+                   k ? "\n" : ";");
         }
-        for (unsigned n = 0; n < PLACES; n++)
-            ratio[n][i] = (server[n][i] + signer[n][i]) / server[IN_PROCESS][i];
     }
-    for (unsigned n = 0; n < PLACES; n++)
-        printf("%-12s %-8s %-15s edge %6.1f us, signer %6.1f us, ratio %.3f\n", kind,
-               resumes ? "resumed" : "full", names[n], median(server[n], rounds),
-               median(signer[n], rounds), median(ratio[n], rounds));
     (void)fflush(stdout);
 }
 
@@ -505,7 +530,7 @@ static void idle(unsigned count)
     long heap, resident;
     pid_t pid;
 
-    bench_open(&bench, key, IN_SIGNER);
+    bench_open(&bench, key);
     pid = fork();
     if (pid == 0) {
         struct tls_client_spec spec = {.is_unverified = true};
@@ -547,7 +572,8 @@ static void bulk(unsigned megabytes)
         pid_t pid;
         int fd;
 
-        bench_open(&bench, key, IN_PROCESS);
+        bench_open(&bench, key);
+        place_set(&bench, IN_PROCESS);
         pid = fork();
         if (pid == 0) {
             struct tls_client_spec spec = {.is_unverified = true};
@@ -588,6 +614,7 @@ static void bulk(unsigned megabytes)
         printf("%s: %.0f MB per CPU-second\n", is_receiving ? "receive" : "send",
                (double)moved / (cpu_us(getpid()) - before));
         end_process(pid);
+        end_process(bench.signer_pid);
         tls_free(tls);
         (void)close(fd);
     }
@@ -597,8 +624,7 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 1 ? argv[1] : "";
     unsigned long first = argc > 2 ? strtoul(argv[2], NULL, 10) : 0;
-    unsigned long second = argc > 3 ? strtoul(argv[3], NULL, 10) : 2000;
-    bool resumes = strcmp(what, "resume") == 0;
+    bool resumes = strcmp(what, "resume") == 0, is_alone = strcmp(what, "alone") == 0;
 
     log_init("bench", LOG_WARNING);
     (void)signal(SIGPIPE, SIG_IGN);
@@ -606,13 +632,20 @@ int main(int argc, char **argv)
         idle(first ? (unsigned)first : 1000);
     } else if (strcmp(what, "bulk") == 0) {
         bulk(first ? (unsigned)first : 1000);
-    } else if (resumes || strcmp(what, "handshake") == 0) {
+    } else if (resumes || is_alone || strcmp(what, "handshake") == 0) {
         unsigned rounds = first && first < ROUNDS_MAX ? (unsigned)first : 5;
 
-        handshakes("ECDSA P-256", EVP_EC_gen("P-256"), resumes, rounds, (unsigned)second);
-        handshakes("RSA 2048", EVP_RSA_gen(2048), resumes, rounds, (unsigned)second);
+        handshakes("ECDSA P-256", EVP_EC_gen("P-256"), resumes, is_alone, rounds);
+        handshakes("RSA 2048", EVP_RSA_gen(2048), resumes, is_alone, rounds);
     } else {
-        fprintf(stderr, "usage: tls handshake|resume ROUNDS COUNT | idle CONNECTIONS | bulk MB\n");
+        fprintf(
+            stderr,
+            "tls handshake ROUNDS  CPU time of a full TLS 1.3 handshake in a rush of them, key in "
+            "the process and elsewhere, in turn\n"
+            "tls alone ROUNDS      the same, hardly ever two at once\n"
+            "tls resume ROUNDS     the same for resumed ones\n"
+            "tls idle CONNECTIONS  memory of the server process for each\n"
+            "tls bulk MEGABYTES    CPU time to send and to receive\n");
         return 2;
     }
     return 0;
