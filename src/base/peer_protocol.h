@@ -135,8 +135,8 @@ struct peer_log_stats {
 /* The access pipe carries lines "LABEL\x1e{json}\n", written whole (several a write); an empty
  * line means nothing. JSON members:
  * time (RFC 3339, µs), request_id, method, host, path (with query), status, bytes, duration_us,
- * upstream ("127.0.0.1:20001" or ""), upstream_us, client, reason ("" or a short word), protocol.
- */
+ * upstream ("127.0.0.1:20001" or ""), upstream_us, client, reason ("" or a short word), protocol;
+ * over TLS also: tls ("TLSv1.3"), cipher, sni, resumed (true or false). */
 #define ACCESS_SEPARATOR '\x1e'
 
 #endif

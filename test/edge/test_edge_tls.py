@@ -704,6 +704,11 @@ def upstreams_that_are_somebody_else_get_nothing():
         assert upstream.seen.empty()
         assert last_record(edge)["reason"].startswith("upstream TLS: ")
     upstream = SecureUpstream()
+    with Edge(upstream, tls=True, options=["--upstream-tls", "client.test", "--upstream-ca", "system"]) as edge:
+        upstream.certify(edge)
+        answer = ask(edge.connect_plain())  # nobody's authority
+        assert answer.status == 502 and b"issuer" in answer.body, answer.body
+    upstream = SecureUpstream()
     with Edge(upstream, tls=True, options=["--upstream-tls", ""]) as edge:
         upstream.certify(edge)
         assert ask(edge.connect_plain()).body == b"secret"  # asked for: not verified

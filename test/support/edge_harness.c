@@ -18,7 +18,8 @@
  * plain-only, on-demand, hidden (no certificate until `show`), client, required (certificates of
  * clients), hsts=VALUE. DIR gets ca.pem and ca.key, to sign what else is needed.
  * --trusted: networks whose X-Forwarded-* count; --proxy: those that begin with a PROXY header.
- * --upstream-tls: the name to verify, "" to verify nothing; by DIR's ca.pem or --upstream-ca.
+ * --upstream-tls: the name to verify, "" to verify nothing; by DIR's ca.pem, or by --upstream-ca
+ * ("system": the system's).
  *
  * Commands on stdin: add ADDR:PORT | drain N | activate N | remove N (N: number of the endpoint,
  * from 1) | publish | garbage | counters | kill EDGE | quit [GRACE_MS] | show HOST | renew HOST |

@@ -35,7 +35,7 @@ struct harness_tls {
     const char *challenge_token, *challenge_value;
     const char *upstream_name;
     struct buf upstream_ca;
-    bool is_upstream_tls, is_upstream_unverified;
+    bool is_upstream_tls, is_upstream_unverified, is_upstream_system;
     struct harness_networks trusted, proxies;
     /* the signer role */
     struct loop *loop;

@@ -138,7 +138,9 @@ bool harness_tls_argument(struct harness_tls *tls, struct slice name, const char
         tls->upstream_name = value;
         tls->is_upstream_unverified = !value[0];
     } else if (slice_eq(name, SLICE("--upstream-ca"))) {
-        read_text(value, &tls->upstream_ca);
+        tls->is_upstream_system = slice_eq(slice_from(value), SLICE("system"));
+        if (!tls->is_upstream_system)
+            read_text(value, &tls->upstream_ca);
     } else
         return false;
     return true;
@@ -238,7 +240,8 @@ void harness_tls_route(struct harness_tls *tls, struct snapshot_builder *builder
     if (tls->is_upstream_tls)
         route->upstream_tls = snapshot_builder_upstream_tls(
             builder, tls->upstream_name,
-            tls->upstream_ca.len ? buf_slice(&tls->upstream_ca) : buf_slice(&tls->authority),
+            tls->is_upstream_system || tls->upstream_ca.len ? buf_slice(&tls->upstream_ca)
+                                                            : buf_slice(&tls->authority),
             tls->is_upstream_unverified);
 }
 
