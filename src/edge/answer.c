@@ -99,7 +99,7 @@ bool answer_withdraw(struct client *client)
     const struct output *output = &client->output;
 
     if (output_is_empty(output) || output->first != 0 || !client->output_block ||
-        output->parts[0].iov_base != client->output_block->bytes)
+        client->transport.is_owing || output->parts[0].iov_base != client->output_block->bytes)
         return false;
     output_clear(&client->output);
     client_output_release(client);

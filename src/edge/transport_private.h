@@ -31,6 +31,7 @@ struct transport {
     bool can_read, can_write;
     bool is_ending; /* the peer sends no more; data may still wait */
     bool is_broken; /* both directions are gone */
+    bool is_owing; /* TLS: what was queued last is encrypted in part and must come again as it is */
     union {
         struct tls *tls;       /* owned */
         struct stream *stream; /* TRANSPORT_STREAM: stream_close lets go of it */

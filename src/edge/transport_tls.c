@@ -60,6 +60,7 @@ ssize_t transport_tls_write(struct transport *transport, struct output *output)
             break;
         }
     }
+    transport->is_owing = !output_is_empty(output);
     return total ? total : TRANSPORT_AGAIN;
 }
 
