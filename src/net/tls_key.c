@@ -40,7 +40,8 @@ size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t 
     tls->state = TLS_STATE_SIGNATURE;
     tls->is_answered = false;
     tls->has_job = true;
-    jobs_peak = MAX(jobs_peak, ++jobs);
+    jobs++;
+    jobs_peak = MAX(jobs_peak, jobs);
     (void)ASYNC_pause_job();
     tls = tls_current; /* it is the same one; the compiler may not know */
     tls->has_job = false;
