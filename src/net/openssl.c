@@ -99,14 +99,29 @@ int openssl_certificates(struct slice pem, size_t max, STACK_OF(X509) * *ret_cer
     return code;
 }
 
-bool openssl_key_id(EVP_PKEY *key, uint8_t ret_id[PEER_KEY_ID_BYTES])
+/* Takes the encoded bytes. */
+static bool digest_der(unsigned char *der, int len, uint8_t ret_id[PEER_KEY_ID_BYTES])
 {
-    unsigned char *der = NULL;
-    int len = key ? i2d_PUBKEY(key, &der) : -1;
     bool is_good = len > 0 && EVP_Digest(der, (size_t)len, ret_id, NULL, EVP_sha256(), NULL);
 
     OPENSSL_free(der);
     return is_good;
+}
+
+bool openssl_key_id(EVP_PKEY *key, uint8_t ret_id[PEER_KEY_ID_BYTES])
+{
+    unsigned char *der = NULL;
+    int len = key ? i2d_PUBKEY(key, &der) : -1;
+
+    return digest_der(der, len, ret_id);
+}
+
+bool openssl_certificate_key_id(const X509 *certificate, uint8_t ret_id[PEER_KEY_ID_BYTES])
+{
+    unsigned char *der = NULL;
+    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &der);
+
+    return digest_der(der, len, ret_id);
 }
 
 const char *openssl_key_kind(EVP_PKEY *key)

@@ -25,6 +25,8 @@ MUST_USE int openssl_certificates(struct slice pem, size_t max, STACK_OF(X509) *
 
 /* SHA-256 of the SubjectPublicKeyInfo. */
 bool openssl_key_id(EVP_PKEY *key, uint8_t ret_id[PEER_KEY_ID_BYTES]);
+/* The same, cheaper: it is in the certificate as it is. */
+bool openssl_certificate_key_id(const X509 *certificate, uint8_t ret_id[PEER_KEY_ID_BYTES]);
 const char *openssl_key_kind(EVP_PKEY *key); /* "ECDSA P-256"; static */
 /* 0, or ERR_INVALID: not of a kind that is served. */
 MUST_USE int openssl_key_check(EVP_PKEY *key, struct error *err);

@@ -174,7 +174,7 @@ static int read_facts(X509 *certificate, struct arena *arena, struct x509_facts 
 
     if (code != 0)
         return code;
-    if (!openssl_key_id(key, facts->key_id))
+    if (!key || !openssl_certificate_key_id(certificate, facts->key_id))
         return openssl_error_set(err, ERR_INVALID, "the certificate's key cannot be read");
     if (!x509_time(X509_get0_notBefore(certificate), &facts->not_before) ||
         !x509_time(X509_get0_notAfter(certificate), &facts->not_after))
