@@ -138,6 +138,16 @@ static struct listening listening_at(struct command *command, const struct json 
     return listening;
 }
 
+/* A route that says nothing of TLS goes along with another one of its host. */
+static bool is_served_with_tls(const struct manifest *manifest, const struct manifest_route *route)
+{
+    for (size_t i = 0; i < manifest->route_count; i++)
+        if (strcmp(manifest->routes[i].host, route->host) == 0 &&
+            manifest->routes[i].tls.is_given && manifest->routes[i].tls.mode != MANIFEST_TLS_OFF)
+            return true;
+    return false;
+}
+
 /* Where the app answers, for people who just saw it go live. */
 static void print_addresses(struct command *command, const struct manifest *manifest)
 {
@@ -146,11 +156,16 @@ static void print_addresses(struct command *command, const struct manifest *mani
     struct error err = {0};
     if (platform_call_json(command, &call, NULL, &status, &err) < 0)
         return;
-    struct listening http = listening_at(command, status, "http_address", 80);
+    struct listening http = listening_at(command, status, "http_address", 80),
+                     https = listening_at(command, status, "https_address", 443);
     for (size_t i = 0; i < manifest->route_count; i++) {
         const struct manifest_route *route = &manifest->routes[i];
-        printf("  http://%s%s%s  %s\n", route->host[0] ? route->host : http.host, http.suffix,
-               route->path, route->service);
+        bool is_tls =
+            is_served_with_tls(manifest, route) && json_get_integer(status, "https_port", 0) > 0;
+        const struct listening *listening = is_tls ? &https : &http;
+        printf("  http%s://%s%s%s  %s\n", is_tls ? "s" : "",
+               route->host[0] ? route->host : listening->host, listening->suffix, route->path,
+               route->service);
     }
     fflush(stdout);
 }
