@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from harness import Failed, Platform, wait_for
+from harness import Failed, Platform, free_port, wait_for
 
 SITE = "app: {app}\nservices: {{site: {{type: static}}}}\nroutes:\n{routes}"
 
@@ -266,6 +266,53 @@ def test_what_a_manifest_gets_wrong_is_told_before_anything_runs(platform):
         site(platform, "  - {host: a.test, path: /b, service: site, tls: {mode: internal, minVersion: 1.3}}\n", app="second")
     assert "app 'shop' has another" in str(failure.value)
     site(platform, "  - {host: a.test, path: /b, service: site}\n", app="second")
+
+
+def test_the_word_of_a_responder_is_stapled_and_kept(platform):
+    folder, port = os.path.join(platform.base, "tls"), free_port()
+    os.makedirs(folder)
+
+    def openssl(*arguments, **more):
+        return subprocess.run(["openssl", *arguments], check=True, capture_output=True, text=True, cwd=folder, **more)
+
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-subj", "/CN=Test CA",
+            "-addext", "keyUsage=critical,keyCertSign,cRLSign")
+    openssl("req", "-new", *new_key, "-keyout", "leaf.key", "-out", "leaf.csr", "-subj", "/CN=a.test")
+    with open(os.path.join(folder, "leaf.ext"), "w") as file:
+        file.write(f"subjectAltName=DNS:a.test\nauthorityInfoAccess=OCSP;URI:http://127.0.0.1:{port}/\n"
+                   "authorityKeyIdentifier=keyid\n")
+    openssl("x509", "-req", "-in", "leaf.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "4660", "-days", "20",
+            "-extfile", "leaf.ext", "-out", "leaf.pem")
+    with open(os.path.join(folder, "chain.pem"), "w") as chain:
+        for name in ("leaf.pem", "ca.pem"):
+            with open(os.path.join(folder, name)) as part:
+                chain.write(part.read())
+    with open(os.path.join(folder, "index.txt"), "w") as file:
+        file.write("V\t491231235959Z\t\t1234\tunknown\t/CN=a.test\n")
+    os.chmod(os.path.join(folder, "leaf.key"), 0o644)
+
+    def stapled():
+        shown = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{platform.https_port}", "-servername", "a.test",
+                                "-status"], input="", capture_output=True, text=True, timeout=20).stdout
+        return "OCSP Response Status: successful" in shown and "Cert Status: good" in shown
+
+    responder = subprocess.Popen(["openssl", "ocsp", "-port", str(port), "-index", "index.txt", "-CA", "ca.pem", "-rsigner", "ca.pem",
+                                  "-rkey", "ca.key", "-ndays", "3"], cwd=folder, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert b"ACCEPT" in responder.stdout.readline()
+        site(platform, f"  - {{host: a.test, service: site, tls: {{cert: {folder}/chain.pem, key: {folder}/leaf.key}}}}\n")
+        wait_valid(platform, "a.test")
+        wait_for(stapled, 20, f"the answer is stapled\n{platform.log_text()}")
+        assert certificates(platform)["a.test"]["is_stapled"]
+    finally:
+        responder.kill()
+        responder.wait(10)
+        responder.stdout.close()
+    platform.stop()  # the responder is away: what the store has is stapled
+    platform.start()
+    wait_for(stapled, 5, "the answer is kept")
 
 
 def memory_kib(pid):
