@@ -27,11 +27,15 @@ struct fixture {
     struct control *control;
     struct control_handler handler;
     char folder[64];
-    struct channel keeper, edge, logd;
+    struct channel keeper, edge, logd, signer;
     struct played_unit units[UNITS_MAX];
     size_t unit_count;
     bool is_ready, has_quit, jobs_fail;
     uint64_t snapshot_version;
+    uint64_t keys_version; /* that the signer was given */
+    bool signer_is_silent;
+    bool has_certificate; /* the newest snapshot has one for a.test */
+    uint8_t key_id[PEER_KEY_ID_BYTES];
     unsigned directories;
     bool directories_hang;
     struct directory_request tree;
@@ -142,6 +146,39 @@ static void on_keeper_message(struct channel *channel, const void *message, size
     }
 }
 
+static void on_signer_message(struct channel *channel, const void *message, size_t len, int *fds,
+                              size_t fd_count)
+{
+    struct fixture *f = container_of(channel, struct fixture, signer);
+    const struct peer_keys *keys = message;
+    struct peer_keys_ack ack = {.type = PEER_KEYS_ACK, .version = keys->version};
+
+    assert_int_equal(len, sizeof(*keys));
+    assert_int_equal(keys->type, PEER_KEYS);
+    assert_int_equal(fd_count, 1);
+    assert_true(fds[0] >= 0);
+    f->keys_version = keys->version;
+    if (!f->signer_is_silent)
+        assert_int_equal(channel_post(channel, &ack, sizeof(ack), NULL, 0), 0);
+}
+
+static void look_for_certificate(struct fixture *f, int fd)
+{
+    const struct snapshot_host *host;
+    struct snapshot snapshot;
+    void *base;
+    size_t size;
+
+    assert_int_equal(memory_map(fd, false, true, &base, &size, &f->err), 0);
+    assert_int_equal(snapshot_open(base, size, &snapshot, &f->err), 0);
+    host = snapshot_host_find(&snapshot, SLICE("a.test"));
+    f->has_certificate = host && host->certificate;
+    if (f->has_certificate)
+        memcpy(f->key_id, snapshot.certificates[host->certificate - 1].key_id, sizeof f->key_id);
+    snapshot_close(&snapshot);
+    memory_unmap(base, size);
+}
+
 static void on_edge_message(struct channel *channel, const void *message, size_t len, int *fds,
                             size_t fd_count)
 {
@@ -154,6 +191,7 @@ static void on_edge_message(struct channel *channel, const void *message, size_t
     assert_true(fds[0] >= 0);
     assert_true(snapshot->version > f->snapshot_version);
     f->snapshot_version = snapshot->version;
+    look_for_certificate(f, fds[0]);
     assert_int_equal(channel_post(channel, &ack, sizeof(ack), NULL, 0), 0);
 }
 
@@ -205,6 +243,7 @@ static void greet(struct fixture *f)
     post(f, &hello, sizeof(hello), strings, 1, -1);
     connect_peer(f, &f->edge, KEEPER_ROLE_EDGE, 1);
     connect_peer(f, &f->logd, KEEPER_ROLE_LOGD, 0);
+    connect_peer(f, &f->signer, KEEPER_ROLE_SIGNER, 0);
     post(f, &role, sizeof(role), NULL, 0, -1);
     for (size_t i = 0; i < f->unit_count; i++)
         if (f->units[i].is_running)
@@ -250,7 +289,8 @@ static void start_control(struct fixture *f)
     f->keeper.on_message = on_keeper_message;
     f->edge.on_message = on_edge_message;
     f->logd.on_message = on_logd_message;
-    f->keeper.on_closed = f->edge.on_closed = f->logd.on_closed = on_closed;
+    f->signer.on_message = on_signer_message;
+    f->keeper.on_closed = f->edge.on_closed = f->logd.on_closed = f->signer.on_closed = on_closed;
     assert_int_equal(channel_pair(pair, &f->err), 0);
     assert_int_equal(channel_start(&f->keeper, f->loop, pair[0], &f->err), 0);
     settings.keeper_fd = pair[1];
@@ -267,6 +307,7 @@ static void stop_control(struct fixture *f)
     channel_stop(&f->keeper);
     channel_stop(&f->edge);
     channel_stop(&f->logd);
+    channel_stop(&f->signer);
 }
 
 static int setup(void **state)
@@ -337,12 +378,12 @@ static int create(struct fixture *f, const char *app, const char *request, uint6
     "\"start\": \"x\", \"health\": {\"interval\": \"100ms\"}}}}, \"commit\": \"abc\", "            \
     "\"source_bytes\": 100, \"source_files\": 2}"
 
-static uint64_t deploy(struct fixture *f)
+static uint64_t deploy_of(struct fixture *f, const char *request)
 {
     uint64_t id = 0, limit_bytes = 0;
     int fd, second = -1;
 
-    if (create(f, "shop", WORKER, &id) != 0)
+    if (create(f, "shop", request, &id) != 0)
         fail_msg("%s", f->err.text);
     assert_int_equal(control_source_open(f->control, "shop", id, &fd, &limit_bytes, &f->err), 0);
     assert_true(limit_bytes > 100);
@@ -357,6 +398,87 @@ static uint64_t deploy(struct fixture *f)
     f->subscription.on_event = on_event;
     assert_int_equal(control_subscribe(f->control, "shop", id, 0, &f->subscription, &f->err), 0);
     return id;
+}
+
+static uint64_t deploy(struct fixture *f)
+{
+    return deploy_of(f, WORKER);
+}
+
+#define SECURE                                                                                     \
+    "{\"manifest\": {\"app\": \"shop\", \"services\": {\"site\": {\"type\": \"static\"}}, "        \
+    "\"routes\": [{\"host\": \"a.test\", \"service\": \"site\", \"tls\": \"internal\"}]}, "        \
+    "\"source_bytes\": 100, \"source_files\": 2}"
+
+static bool has_keys(struct fixture *f)
+{
+    return f->keys_version > 0;
+}
+
+static bool has_certificate(struct fixture *f)
+{
+    return f->has_certificate;
+}
+
+static void a_snapshot_names_a_key_once_the_signer_has_it(void **state)
+{
+    struct fixture *f = *state;
+    struct peer_keys_ack ack = {.type = PEER_KEYS_ACK};
+    struct buf answer = BUF_INIT(65536);
+
+    f->signer_is_silent = true;
+    (void)deploy_of(f, SECURE);
+    assert_true(pass_until(f, is_final));
+    assert_true(pass_until(f, has_keys));
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(loop_turn(f->loop, 5, &f->err), 0);
+    assert_false(f->has_certificate);
+    assert_int_equal(control_certificates(f->control, &answer, &f->err), 0);
+    assert_non_null(strstr(buf_text(&answer), "\"state\":\"starting\""));
+    ack.version = f->keys_version;
+    assert_int_equal(channel_post(&f->signer, &ack, sizeof(ack), NULL, 0), 0);
+    assert_true(pass_until(f, has_certificate));
+    buf_clear(&answer);
+    assert_int_equal(control_certificates(f->control, &answer, &f->err), 0);
+    assert_non_null(strstr(buf_text(&answer), "\"state\":\"valid\""));
+    assert_null(strstr(buf_text(&answer), "PRIVATE"));
+    buf_done(&answer);
+}
+
+static void a_restarted_control_serves_the_certificate_that_it_has(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t before[PEER_KEY_ID_BYTES];
+    uint64_t keys_version;
+
+    (void)deploy_of(f, SECURE);
+    assert_true(pass_until(f, has_certificate));
+    memcpy(before, f->key_id, sizeof before);
+    keys_version = f->keys_version;
+    stop_control(f);
+    f->has_certificate = false;
+    start_control(f);
+    assert_true(pass_until(f, has_certificate));
+    assert_memory_equal(f->key_id, before, sizeof before);
+    assert_true(f->keys_version > keys_version);
+}
+
+static void a_host_that_nobody_routes_any_more_has_no_certificate(void **state)
+{
+    struct fixture *f = *state;
+    struct buf answer = BUF_INIT(65536);
+
+    (void)deploy_of(f, SECURE);
+    assert_true(pass_until(f, has_certificate));
+    assert_true(pass_until(f, is_final));
+    (void)deploy(f);
+    assert_true(pass_until(f, is_final));
+    for (unsigned i = 0; i < 20; i++)
+        assert_int_equal(loop_turn(f->loop, 5, &f->err), 0);
+    assert_false(f->has_certificate);
+    assert_int_equal(control_certificates(f->control, &answer, &f->err), 0);
+    assert_string_equal(buf_text(&answer), "{\"certificates\":[]}");
+    buf_done(&answer);
 }
 
 static void it_greets_publishes_and_is_ready(void **state)
@@ -692,6 +814,9 @@ int main(void)
         T(a_plan_says_what_would_change),
         T(a_quit_stops_everything_and_changes_nothing),
         T(logs_come_through_a_pipe),
+        T(a_snapshot_names_a_key_once_the_signer_has_it),
+        T(a_restarted_control_serves_the_certificate_that_it_has),
+        T(a_host_that_nobody_routes_any_more_has_no_certificate),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
