@@ -1,7 +1,7 @@
 /* One signed request, as a walk: know the directory, have a nonce, sign, post. What fails on the
  * way for no fault of the request (no answer, a server's own error) is sent again, five times, each
- * wait twice the one before; a bad nonce is answered with a fresh one. Every nonce that comes along
- * is kept for the next request, whoever makes it. Sources: RFC 8555 §6.2-6.7. */
+ * wait twice the one before; a bad nonce is answered with a fresh one, ten times. Every nonce that
+ * comes along is kept for the next request, whoever makes it. Sources: RFC 8555 §6.2-6.7. */
 #include "control/acme_private.h"
 
 #include "base/clock.h"
@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "net/x509.h"
 
-#define NONCE_TRIES_MAX 5u
+#define NONCE_TRIES_MAX 10u
 #define HEADER_MAX      (16u * 1024u)
 #define BODY_MAX        (128u * 1024u)
 

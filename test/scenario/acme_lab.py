@@ -304,6 +304,12 @@ class Client:
         assert event["event"] == "certificate" and event["name"] == name, (event, self.log_text())
         return event
 
+    def issued(self, tolerated=""):
+        """The next certificate, whatever attempts fail before it, for the reason that is tolerated."""
+        while (event := self.next("certificate", "failure"))["event"] == "failure":
+            assert tolerated in event["text"], event
+        return event
+
     def failure(self, timeout=30):
         event = self.next("certificate", "failure", timeout=timeout)
         assert event["event"] == "failure", event
