@@ -53,11 +53,12 @@ static int server_start(void **state)
     close(in[0]);
     close(out[1]);
     server.input = in[1];
-    ssize_t len = read(out[0], ports, sizeof(ports) - 1);
-    close(out[0]);
-    if (len <= 0)
+    FILE *lines = fdopen(out[0], "r"); /* it may come in pieces */
+    bool has_line = lines && fgets(ports, sizeof(ports), lines);
+    if (lines)
+        fclose(lines);
+    if (!has_line)
         return -1;
-    ports[len] = '\0';
     return sscanf(ports, "%u %u %u", &server.plain, &server.tls, &server.hanging) == 3 ? 0 : -1;
 }
 
