@@ -387,9 +387,8 @@ int acme_answer_authorization(struct arena *arena, struct slice json, bool is_pl
 static int parse_time(const char *text, uint64_t *ret_wall_us)
 {
     char plain[CLOCK_TEXT_SIZE];
-    unsigned hours, minutes;
     size_t len = strlen(text), fraction;
-    uint64_t wall_us, offset_us;
+    uint64_t wall_us, offset_us, hours, minutes;
     if (len < 20 || len > 48)
         return ERR_INVALID;
     fraction = 19 + (text[19] == '.' ? 1 + strspn(text + 20, "0123456789") : 0);
@@ -402,9 +401,10 @@ static int parse_time(const char *text, uint64_t *ret_wall_us)
         return 0;
     }
     if (strlen(zone) != 6 || (zone[0] != '+' && zone[0] != '-') || zone[3] != ':' ||
-        sscanf(zone + 1, "%2u:%2u", &hours, &minutes) != 2 || hours > 23 || minutes > 59)
+        slice_to_u64((struct slice){zone + 1, 2}, &hours) < 0 ||
+        slice_to_u64((struct slice){zone + 4, 2}, &minutes) < 0 || hours > 23 || minutes > 59)
         return ERR_INVALID;
-    offset_us = (hours * 60 + minutes) * 60000000ull;
+    offset_us = (hours * 60 + minutes) * 60000000;
     if (zone[0] == '+' && offset_us > wall_us)
         return ERR_INVALID;
     *ret_wall_us = zone[0] == '+' ? wall_us - offset_us : wall_us + offset_us;
