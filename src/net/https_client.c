@@ -12,9 +12,11 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <malloc.h>
 #include <signal.h>
 #include <strings.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define LIBRARY         "libcurl.so.4"
@@ -43,6 +45,7 @@
 
 static struct {
     bool is_loaded;
+    unsigned objects_before; /* of the process, when it was loaded: those after them came with it */
 #define X(name) __typeof__(curl_##name) *name;
     CURL_FUNCTIONS(X)
 #undef X
@@ -81,10 +84,43 @@ struct https_exchange {
 
 /* ---- the library */
 
+static int object_count(struct dl_phdr_info *info UNUSED, size_t size UNUSED, void *count)
+{
+    ++*(unsigned *)count;
+    return 0;
+}
+
+/* Segments that are never written (what is relocated lies in others) are pages of a file: dropped
+ * here, they come back from there, or from the page cache, when they are next used. */
+static int object_page_out(struct dl_phdr_info *info, size_t size UNUSED, void *count)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (++*(unsigned *)count <= library.objects_before)
+        return 0;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
+        if (header->p_type != PT_LOAD || header->p_flags & PF_W)
+            continue;
+        uintptr_t from = (info->dlpi_addr + header->p_vaddr) & ~(page - 1);
+        uintptr_t to = info->dlpi_addr + header->p_vaddr + header->p_memsz;
+        (void)madvise((void *)from, to - from, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+/* Between two uses, hours apart, its code need not be counted as ours. */
+static void library_page_out(void)
+{
+    unsigned count = 0;
+    (void)dl_iterate_phdr(object_page_out, &count);
+}
+
 static int library_load(struct error *err)
 {
     if (library.is_loaded)
         return 0;
+    library.objects_before = 0;
+    (void)dl_iterate_phdr(object_count, &library.objects_before);
     void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (!handle) {
         error_set(err, ERR_UNSUPPORTED, "unable to load " LIBRARY);
@@ -399,6 +435,7 @@ static void on_idle(struct loop_timer *timer)
 {
     client_close(container_of(timer, struct https_client, idle));
     malloc_trim(0); /* what TLS and its certificates took */
+    library_page_out();
 }
 
 struct https_client *https_client_new(struct loop *loop)
