@@ -361,9 +361,39 @@ static void chunks_are_read_strictly(void **state)
         check_chunks(bad[i], HTTP1_BAD, "");
 }
 
+static void trailers_are_handed_out_as_lines(void **state)
+{
+    static const char text[] = "3\r\nabc\r\n0\r\nX-Sum: 9\r\nX-B:\r\n\r\nnext";
+
+    (void)state;
+    for (size_t step = 1; step < sizeof(text); step++) {
+        struct buf trailers = BUF_INIT(HTTP1_TRAILERS_MAX);
+        struct http1_chunked chunked = {.trailers = &trailers};
+        enum http1_result result = HTTP1_MORE;
+        char bytes[sizeof(text)];
+        size_t at = 0;
+
+        memcpy(bytes, text, sizeof(text));
+        while (result == HTTP1_MORE) {
+            struct http1_failure failure;
+            struct slice data;
+            size_t consumed;
+
+            result = http1_chunked_decode(&chunked, bytes + at, MIN(step, sizeof(text) - 1 - at),
+                                          &consumed, &data, &failure);
+            at += consumed;
+        }
+        assert_int_equal(result, HTTP1_DONE);
+        assert_string_equal(bytes + at, "next");
+        assert_string_equal(buf_text(&trailers), "X-Sum: 9\r\nX-B:\r\n");
+        buf_done(&trailers);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(trailers_are_handed_out_as_lines),
         cmocka_unit_test(request_lines_are_read_strictly),
         cmocka_unit_test(lines_and_names_are_read_strictly),
         cmocka_unit_test(whatever_frames_a_request_in_two_ways_is_refused),
