@@ -375,12 +375,12 @@ static void trailers_are_handed_out_as_lines(void **state)
 
         memcpy(bytes, text, sizeof(text));
         while (result == HTTP1_MORE) {
-            struct http1_failure failure;
+            struct http1_failure why;
             struct slice data;
             size_t consumed;
 
             result = http1_chunked_decode(&chunked, bytes + at, MIN(step, sizeof(text) - 1 - at),
-                                          &consumed, &data, &failure);
+                                          &consumed, &data, &why);
             at += consumed;
         }
         assert_int_equal(result, HTTP1_DONE);
