@@ -75,8 +75,9 @@ class Failed(AssertionError):
 
 
 class Platform:
-    def __init__(self, mode, edges=2, environment=None):
+    def __init__(self, mode, edges=2, environment=None, wrapper=()):
         self.mode = mode
+        self.wrapper = list(wrapper)  # what `serve` runs under
         self.edges = edges
         self.base = tempfile.mkdtemp(prefix="slipway-test-", dir="/tmp")
         os.chmod(self.base, 0o755)
@@ -109,7 +110,7 @@ class Platform:
     def start(self, timeout=30):
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen(
-            self.command("serve", "--state", self.state, "--http", f"127.0.0.1:{self.port}",
+            self.wrapper + self.command("serve", "--state", self.state, "--http", f"127.0.0.1:{self.port}",
                          "--https", self.https_listen,
                          "--edges", str(self.edges)),
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, env=self.environment, cwd=self.base,

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from harness import Platform, modes
 from test_crowd import Crowd, make_certificate, weigh
 
 SECONDS = float(os.environ.get("SLIPWAY_TEST_ATTACK_SECONDS", "4"))
@@ -99,14 +100,18 @@ def test_slow_clients_hurt_nobody_else(served, kind, listener, tmp_path):
     hold_out(served, lambda: Attack(command, is_ready_said=False))
 
 
-def test_more_connections_than_descriptors_leave_room_for_others(platform):
+@pytest.mark.parametrize("mode", modes())
+def test_more_connections_than_descriptors_leave_room_for_others(mode):
     """The edges run with few descriptors here; a flood takes all that it gets, and others are still served."""
-    pair = make_certificate(os.path.join(platform.base, "tls"), 0)
-    platform.deploy(platform.folder("steady", {"slipway.yaml": MANIFEST.format(**pair)}, source="steady"))
-    for pid in platform.role_pids("edge"):
-        subprocess.run(["prlimit", f"--pid={pid}", "--nofile=1024:1024"], check=True)
-    flood = os.path.join(os.path.dirname(__file__), "flood.py")
-    with Attack([sys.executable, flood, "connections", str(platform.port)]) as attack:
-        report = latency(platform)
+    platform = Platform(mode, wrapper=["prlimit", "--nofile=1024:1024"])
+    try:
+        platform.start()
+        pair = make_certificate(os.path.join(platform.base, "tls"), 0)
+        platform.deploy(platform.folder("steady", {"slipway.yaml": MANIFEST.format(**pair)}, source="steady"))
+        flood = os.path.join(os.path.dirname(__file__), "flood.py")
+        with Attack([sys.executable, flood, "connections", str(platform.port)]) as attack:
+            report = latency(platform)
+    finally:
+        platform.close()
     assert report["failed"] == 0, report["failures"][:5]
     assert json.loads(attack.out)["count"] > 1500, attack.out
