@@ -1,4 +1,4 @@
-"""The TLS that a default route gives, as testssl.sh sees it."""
+"""The TLS that a route with HSTS gives, as testssl.sh sees it."""
 import json
 import os
 import shutil
@@ -42,7 +42,7 @@ def make_authority_and_leaf(folder):
     return at
 
 
-def test_testssl_gives_a_plus(tmp_path):
+def test_testssl_finds_nothing_above_low(tmp_path):
     platform = Platform(modes()[0])
     try:
         platform.start()
@@ -61,5 +61,12 @@ def test_testssl_gives_a_plus(tmp_path):
     grave = [f"{entry['id']}: {entry['severity']}: {entry['finding']}" for entry in findings
              if entry["severity"] in ("MEDIUM", "HIGH", "CRITICAL", "FATAL")]
     assert not grave, "\n".join(grave) + done.stdout[-2000:]
-    grade = [entry["finding"] for entry in findings if entry["id"] == "overall_grade"]
-    assert grade == ["A+"], (grade, done.stdout[-3000:])
+    said = {entry["id"]: entry["finding"] for entry in findings}
+    # Newer testssl.sh than Debian's gives a grade; what A+ stands for is looked at in any case.
+    assert said.get("overall_grade", "A+") == "A+"
+    assert "not offered" in said["TLS1"] and "not offered" in said["TLS1_1"], said
+    assert "offered" in said["TLS1_2"] and "offered" in said["TLS1_3"]
+    assert said.get("PFS", said.get("FS", "")).startswith("offered") and said["cert_trust"].startswith("Ok"), said
+    assert said["HSTS_time"].startswith("365 days"), said["HSTS_time"]
+    ciphers = [text for name, text in said.items() if name.startswith("cipher-")]
+    assert ciphers and all("ECDH" in text and ("GCM" in text or "ChaCha20" in text) for text in ciphers), ciphers
