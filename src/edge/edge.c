@@ -64,6 +64,11 @@ static void on_resume(struct loop_deferred *deferred)
         client_resume(container_of(now.next, struct client, resume_node));
 }
 
+static void on_handshake_work(struct loop_deferred *deferred)
+{
+    handshake_take_steps(container_of(deferred, struct edge, handshake_work));
+}
+
 static void on_burial(struct loop_deferred *deferred)
 {
     struct edge *edge = container_of(deferred, struct edge, burial);
@@ -448,11 +453,13 @@ static int edge_init(struct edge *edge, struct error *err)
     list_init(&edge->securities);
     list_init(&edge->handshakes);
     list_init(&edge->handshake_queue);
+    list_init(&edge->handshakes_ready);
     list_init(&edge->signing);
     list_init(&edge->wanting);
     edge->next_snapshot = -1;
     edge->compile_work.on_deferred = on_compile;
     edge->resume_work.on_deferred = on_resume;
+    edge->handshake_work.on_deferred = on_handshake_work;
     edge->burial.on_deferred = on_burial;
     edge->access_io.fd = -1;
     edge->retry_fifths = RETRY_START_FIFTHS;
@@ -525,6 +532,7 @@ static void edge_done(struct edge *edge)
     loop_defer_cancel(&edge->burial);
     loop_defer_cancel(&edge->compile_work);
     loop_defer_cancel(&edge->resume_work);
+    loop_defer_cancel(&edge->handshake_work);
     loop_signal_stop(&edge->terminate);
     if (edge->has_control)
         channel_stop(&edge->control);

@@ -237,9 +237,10 @@ enum handshake_wait {
 struct handshake {
     struct client *client;
     enum handshake_wait wait;
-    struct list node;      /* edge.handshakes, oldest first */
-    struct list wait_node; /* edge.handshake_queue, edge.signing (in the order of the requests) or
-                              edge.wanting */
+    struct list node;       /* edge.handshakes, oldest first */
+    struct list wait_node;  /* edge.handshake_queue, edge.signing (in the order of the requests) or
+                               edge.wanting */
+    struct list ready_node; /* edge.handshakes_ready */
     bool wants_write, is_extended;
     uint64_t heard_us;     /* the client's last bytes */
     uint64_t sign_request; /* SIGNATURE: its id */
@@ -311,7 +312,8 @@ struct edge {
     struct counters *counters;
     struct counters *own_counters; /* until the keeper's arrive */
     struct counters_tls *tls_counters;
-    struct list handshakes, handshake_queue, signing, wanting;
+    struct list handshakes, handshake_queue, handshakes_ready, signing, wanting;
+    struct loop_deferred handshake_work; /* steps of those in handshakes_ready */
     unsigned handshake_count, wanting_count;
     struct map *handshake_sources; /* handshakes under way by source */
     uint64_t sign_request;         /* the last one's id */
@@ -389,6 +391,7 @@ size_t connection_address_text(const uint8_t address[16], char text[INET6_ADDRST
 /* handshake.c */
 /* Go on with what stands before the first request, as far as it goes. */
 void handshake_advance(struct client *client);
+void handshake_take_steps(struct edge *edge); /* that are due, for a moment; edge.handshake_work */
 void handshake_proxy(struct client *client);
 void handshake_timed_out(struct client *client);
 void handshake_end(struct client *client); /* it is over, or the client closes; NULL allowed */
@@ -517,7 +520,7 @@ void http2_upstream_bury(struct edge *edge);
 void http2_client_begin(struct client *client); /* a connection: from here on it speaks HTTP/2 */
 void http2_client_move(struct client *client);
 void http2_client_timed_out(struct client *client);
-void http2_client_drain(struct client *client); /* GOAWAY; closes after the last stream */
+void http2_client_drain(struct client *client);        /* GOAWAY; closes after the last stream */
 bool http2_client_is_idle(const struct client *client);
 void http2_client_close(struct client *client);
 void http2_client_free(struct client *client);

@@ -10,6 +10,9 @@
  * its turn with nothing but a small struct. Where all places are taken by clients that do not go
  * on, the one that has been silent the longest makes room. One deadline, from accept, ends all of
  * it; a name that has to get its certificate first has a longer one.
+ *
+ * A step of a handshake is expensive next to a request, so that events and answers only note that
+ * one is due; a turn of the loop takes as many steps as fit into a moment, and requests go between.
  */
 #include "base/map.h"
 #include "edge/edge_private.h"
@@ -21,6 +24,7 @@
 #define SOURCES_MAX         UNDER_WAY_MAX
 #define SILENT_US           (1000u * EDGE_MS) /* then a handshake may be ended to make room */
 #define QUEUE_LOOK_MAX      32u
+#define STEPS_US            1000u /* of a turn; at least one step is taken */
 #define CERTIFICATE_WAIT_MS 30000u
 #define CERTIFICATE_WAITERS 256u
 
@@ -102,7 +106,8 @@ static void make_room(struct edge *edge)
     list_each (node, &edge->handshakes) {
         struct handshake *handshake = container_of(node, struct handshake, node);
 
-        if (handshake->wait == HANDSHAKE_CLIENT && handshake->heard_us + SILENT_US < now_us) {
+        if (handshake->wait == HANDSHAKE_CLIENT && list_is_empty(&handshake->ready_node) &&
+            handshake->heard_us + SILENT_US < now_us) {
             count_u64(&edge->tls_counters->shed, 1);
             client_close(handshake->client, false);
             return;
@@ -150,6 +155,7 @@ static struct handshake *handshake_new(struct client *client)
     handshake->source = source_of(client->facts);
     list_init(&handshake->node);
     list_init(&handshake->wait_node);
+    list_init(&handshake->ready_node);
     client->handshake = handshake;
     if (!edge->handshake_sources)
         edge->handshake_sources = map_new(SOURCES_MAX + 1);
@@ -176,6 +182,7 @@ void handshake_end(struct client *client)
         edge->wanting_count--;
     list_remove(&handshake->node);
     list_remove(&handshake->wait_node);
+    list_remove(&handshake->ready_node);
     if (was_under_way) {
         edge->handshake_count--;
         source_count(edge, handshake, -1);
@@ -305,6 +312,36 @@ static bool start_tls(struct client *client)
     return true;
 }
 
+/* A step is due: it waits for its place in a turn. */
+static void step_later(struct handshake *handshake)
+{
+    struct edge *edge = handshake->client->edge;
+
+    handshake->heard_us = loop_now_us(edge->loop);
+    if (list_is_empty(&handshake->ready_node))
+        list_push_back(&edge->handshakes_ready, &handshake->ready_node);
+    loop_defer(edge->loop, &edge->handshake_work);
+}
+
+void handshake_take_steps(struct edge *edge)
+{
+    uint64_t end_us = clock_monotonic_us() + STEPS_US;
+
+    while (!list_is_empty(&edge->handshakes_ready)) {
+        struct list *node = edge->handshakes_ready.next;
+        struct client *client = container_of(node, struct handshake, ready_node)->client;
+
+        list_remove(node);
+        if (client->transport.tls || start_tls(client))
+            step(client);
+        client_advance(client);
+        if (clock_monotonic_us() >= end_us)
+            break;
+    }
+    if (!list_is_empty(&edge->handshakes_ready))
+        loop_defer(edge->loop, &edge->handshake_work);
+}
+
 void handshake_advance(struct client *client)
 {
     struct transport *transport = &client->transport;
@@ -319,14 +356,9 @@ void handshake_advance(struct client *client)
         fail(client, "the client is gone"); /* or says no more: then there is nothing to wait for */
         return;
     }
-    if (handshake->wait != HANDSHAKE_CLIENT)
-        return;
-    if (!transport->tls && !start_tls(client))
-        return;
-    if (handshake->wants_write ? !transport->can_write : !transport->can_read)
-        return;
-    handshake->heard_us = loop_now_us(client->edge->loop);
-    step(client);
+    if (handshake->wait == HANDSHAKE_CLIENT &&
+        (handshake->wants_write ? transport->can_write : transport->can_read))
+        step_later(handshake);
 }
 
 void handshake_timed_out(struct client *client)
@@ -345,14 +377,10 @@ void handshake_timed_out(struct client *client)
 
 void handshake_signed(struct handshake *handshake, struct slice signature)
 {
-    struct client *client = handshake->client;
-
     list_remove(&handshake->wait_node);
     handshake->wait = HANDSHAKE_CLIENT;
-    tls_sign_answer(client->transport.tls, signature);
-    handshake->heard_us = loop_now_us(client->edge->loop);
-    step(client);
-    client_advance(client);
+    tls_sign_answer(handshake->client->transport.tls, signature);
+    step_later(handshake);
 }
 
 static void stop_waiting(struct handshake *handshake)
@@ -383,8 +411,7 @@ void handshake_look_again(struct edge *edge)
             continue;
         }
         tls_server_switch(client->transport.tls, edge->table->tls);
-        step(client);
-        client_advance(client);
+        step_later(handshake);
     }
 }
 

@@ -3,6 +3,7 @@
 speak TLS. The real edge and the real signer, scripted peers. Usage: test_edge_tls.py HARNESS [NAME...]"""
 import json
 import os
+import signal
 import socket
 import ssl
 import struct
@@ -174,6 +175,41 @@ def a_flood_of_one_address_holds_up_nobody_else():
         assert ask(Wire(result[0])).status == 200
         result[0].close()
         wire.close()
+
+
+def hello_of(name):
+    """A client's first flight."""
+    context, outgoing = ssl.create_default_context(), ssl.MemoryBIO()
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+
+
+def requests_have_their_turn_among_handshakes():
+    """The edge wakes up to many hellos with a request behind them: it is not served behind them all."""
+    hello, shares = hello_of("x.test"), []
+    with Edge(Upstream(), tls=True) as edge:
+        wire = edge.connect_plain()
+        for _ in range(3):
+            assert ask(wire).status == 200
+            flood = [edge.open_socket(edge.tls_port) for _ in range(120)]
+            assert ask(wire).status == 200  # so that they are accepted
+            os.kill(edge.pids[1], signal.SIGSTOP)
+            for one in flood:
+                one.sendall(hello)
+            wire.send("GET / HTTP/1.1\r\nHost: x.test\r\n\r\n")
+            begun = time.monotonic()
+            os.kill(edge.pids[1], signal.SIGCONT)
+            assert read_message(wire).status == 200
+            served = time.monotonic() - begun
+            for one in flood:
+                one.settimeout(10)
+                assert one.recv(1) == b"\x16"
+            shares.append(served / (time.monotonic() - begun))
+            for one in flood:
+                one.close()
+    assert min(shares) < 0.2, shares
 
 
 def a_restart_of_the_signer_costs_no_handshake():
