@@ -249,7 +249,9 @@ void client_request_done(struct client *client)
 
     request_record(client);
     request_release(client);
+    client->is_served = true;
     if (client->protocol == CLIENT_HTTP2) { /* a stream has one request */
+        http2_client_served(client);
         client_close(client, false);
         return;
     }
@@ -516,11 +518,19 @@ static bool client_is_evictable(const struct client *client)
     }
 }
 
-/* Make room: close the connections that have been waiting the longest. One walk finds them all, as
- * a flood of connections asks for this again and again. */
+static bool client_goes_before(const struct client *client, const struct client *other)
+{
+    if (client->is_served != other->is_served)
+        return !client->is_served;
+    return client->idle_since_us < other->idle_since_us;
+}
+
+/* Make room: close connections that never had a request answered, as those of a flood, then others,
+ * those first that have been waiting the longest. One walk finds them all, as a flood of
+ * connections asks for this again and again. */
 void client_evict_idle(struct edge *edge, unsigned count)
 {
-    struct client *oldest[EVICT_MAX]; /* in the order of their age */
+    struct client *chosen[EVICT_MAX]; /* in the order in which they go */
     unsigned found = 0;
 
     if (edge->is_quitting) /* client_quit_all walks the list, and lets them all go anyway */
@@ -532,16 +542,16 @@ void client_evict_idle(struct edge *edge, unsigned count)
 
         if (!client_is_evictable(client))
             continue;
-        while (at > 0 && client->idle_since_us < oldest[at - 1]->idle_since_us)
+        while (at > 0 && client_goes_before(client, chosen[at - 1]))
             at--;
         if (at >= count)
             continue;
         found = MIN(found + 1, count);
-        memmove(oldest + at + 1, oldest + at, (found - at - 1) * sizeof(struct client *));
-        oldest[at] = client;
+        memmove(chosen + at + 1, chosen + at, (found - at - 1) * sizeof(struct client *));
+        chosen[at] = client;
     }
     for (unsigned i = 0; i < found; i++)
-        client_close(oldest[i], false);
+        client_close(chosen[i], false);
 }
 
 /* The platform stops: who waits for nothing goes, who is being served gets "Connection: close".

@@ -253,6 +253,7 @@ struct client { /* whoever sends requests one after the other: a connection, or 
     uint8_t protocol; /* enum client_protocol */
     bool is_last;     /* close after the present answer */
     bool is_resumed;  /* in edge.resumed */
+    bool is_served;   /* a request of it was answered */
     struct edge *edge;
     struct connection_facts *facts; /* a reference */
     struct handshake *handshake;    /* HANDSHAKE, once the client has said something; owned */
@@ -521,6 +522,7 @@ void http2_client_begin(struct client *client); /* a connection: from here on it
 void http2_client_move(struct client *client);
 void http2_client_timed_out(struct client *client);
 void http2_client_drain(struct client *client);        /* GOAWAY; closes after the last stream */
+void http2_client_served(const struct client *client); /* a stream: its request was answered */
 bool http2_client_is_idle(const struct client *client);
 void http2_client_close(struct client *client);
 void http2_client_free(struct client *client);

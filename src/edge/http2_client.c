@@ -253,6 +253,14 @@ void http2_client_drain(struct client *client)
     http2_connection_work_later(connection);
 }
 
+void http2_client_served(const struct client *client)
+{
+    struct http2_connection *connection = client->transport.stream->connection;
+
+    if (!connection->is_closed)
+        owner_of(connection)->client->is_served = true;
+}
+
 bool http2_client_is_idle(const struct client *client)
 {
     const struct http2_connection *connection = &client->http2->connection;

@@ -138,6 +138,18 @@ def silent_clients_make_room():
             one.close()
 
 
+def silent_clients_make_room_before_one_that_was_served():
+    with Edge(Upstream(), tls=True, settings={"connection_limit": 40}) as edge:
+        wires = [edge.connect_tls(), edge.connect_plain()]
+        assert [ask(wire).status for wire in wires] == [200, 200]
+        time.sleep(0.1)  # they are the ones that have been idle the longest
+        silent = [edge.open_socket(port) for _ in range(40) for port in (edge.tls_port, edge.port)]
+        time.sleep(0.3)
+        assert [ask(wire).status for wire in wires] == [200, 200]
+        for one in silent:
+            one.close()
+
+
 def garbage_is_no_handshake():
     with Edge(Upstream(), tls=True) as edge:
         for bytes_sent in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", os.urandom(300), b"\x16\x03\x01\0\0", b"\x80\x2e\x01"):

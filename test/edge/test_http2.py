@@ -479,6 +479,20 @@ def an_idle_connection_is_closed_with_a_goaway():
         assert client.code_of_end() == NO_ERROR
 
 
+def a_connection_that_was_served_outlives_silent_ones():
+    with Edge(Upstream(answering(HELLO)), settings=plain(connection_limit=40)) as edge:
+        client = Frames(edge)
+        client.request(1)
+        client.answer(1)
+        time.sleep(0.1)  # it is the one that has been idle the longest
+        silent = [edge.open_socket(edge.port) for _ in range(80)]
+        time.sleep(0.3)
+        client.request(3)
+        assert client.answer(3)[0][":status"] == "200"
+        for one in silent:
+            one.close()
+
+
 # ---- the end
 
 def a_drain_says_goaway_twice_and_finishes_what_runs():
