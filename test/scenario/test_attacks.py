@@ -8,14 +8,17 @@ import sys
 import time
 
 import pytest
-from harness import Platform, modes
-from test_crowd import Crowd, make_certificate, weigh
+from harness import Platform, modes, wait_for
+from test_crowd import Crowd, make_certificate, served_serial, weigh
 
 SECONDS = float(os.environ.get("SLIPWAY_TEST_ATTACK_SECONDS", "4"))
 RATE = 100
-# A quiet p99 of a millisecond or two is the scheduler's noise on a busy machine, not what an attack is held against.
-QUIET_FLOOR_MS = float(os.environ.get("SLIPWAY_TEST_QUIET_MS", "25"))
-MEMORY_KIB = 40 * 1024
+# Beside other tests on a busy machine a quiet p99 is the scheduler's noise: only well above it is an attack seen in it. Alone, with a
+# release binary, SLIPWAY_TEST_QUIET_MS=5 holds it to the figure itself.
+QUIET_FLOOR_MS = float(os.environ.get("SLIPWAY_TEST_QUIET_MS", "250"))
+MEMORY_KIB = 64 * 1024
+# Sanitizers keep freed memory for a while; not much of it here, as memory is what is looked at.
+ENVIRONMENT = {"ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=4:thread_local_quarantine_size_kb=64"}
 
 MANIFEST = """app: steady
 services:
@@ -31,11 +34,21 @@ SLOW = {"slow headers": ["-H", "-i", "2"], "slow body": ["-B", "-i", "2", "-s", 
         "range": ["-R", "-a", "10", "-b", "3000"], "slow read": ["-X", "-w", "10", "-y", "20", "-n", "2", "-z", "16", "-k", "3"]}
 
 
-@pytest.fixture
-def served(platform):
+def serve(platform):
+    platform.start()
     pair = make_certificate(os.path.join(platform.base, "tls"), 0)
     platform.deploy(platform.folder("steady", {"slipway.yaml": MANIFEST.format(**pair)}, source="steady"))
-    return platform
+    wait_for(lambda: served_serial(platform) == 1000, 20, "the certificate is served")
+
+
+@pytest.fixture
+def served():
+    platform = Platform(modes()[0], environment=ENVIRONMENT)
+    try:
+        serve(platform)
+        yield platform
+    finally:
+        platform.close()
 
 
 def latency(platform, seconds=SECONDS):
@@ -100,15 +113,12 @@ def test_slow_clients_hurt_nobody_else(served, kind, listener, tmp_path):
     hold_out(served, lambda: Attack(command, is_ready_said=False))
 
 
-@pytest.mark.parametrize("mode", modes())
-def test_more_connections_than_descriptors_leave_room_for_others(mode):
+def test_more_connections_than_descriptors_leave_room_for_others():
     """The edges run with few descriptors here; a flood takes all that it gets, and others are still served."""
-    platform = Platform(mode, wrapper=["prlimit", "--nofile=1024:1024"])
+    platform = Platform(modes()[0], environment=ENVIRONMENT, wrapper=["prlimit", "--nofile=1024:1024"])
+    flood = os.path.join(os.path.dirname(__file__), "flood.py")
     try:
-        platform.start()
-        pair = make_certificate(os.path.join(platform.base, "tls"), 0)
-        platform.deploy(platform.folder("steady", {"slipway.yaml": MANIFEST.format(**pair)}, source="steady"))
-        flood = os.path.join(os.path.dirname(__file__), "flood.py")
+        serve(platform)
         with Attack([sys.executable, flood, "connections", str(platform.port)]) as attack:
             report = latency(platform)
     finally:
