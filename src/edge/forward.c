@@ -41,11 +41,24 @@ static void refuse_body(struct client *client, unsigned status, const char *reas
     answer_error(client, status, reason);
 }
 
+/* A stream may go on beyond the length that it announced, or end badly: then its upstream must not
+ * have had a whole request. So the last byte waits for the stream's end. */
+static bool is_last_byte_held(const struct client *client)
+{
+    return client->protocol == CLIENT_HTTP2 && client->request.body == HTTP1_BODY_LENGTH &&
+           !stream_is_at_end(client->transport.stream);
+}
+
 static void queue_length(struct client *client, struct upstream *upstream)
 {
     struct request *request = &client->request;
     size_t take = (size_t)MIN(request->body_left, (uint64_t)(client->to - client->from));
 
+    if (UNLIKELY(client->protocol == CLIENT_HTTP2) && take == request->body_left &&
+        is_last_byte_held(client))
+        take--;
+    if (take == 0)
+        return;
     output_push(&upstream->output, client->block->bytes + client->from, take);
     client->from += take;
     request->body_left -= take;
@@ -253,7 +266,8 @@ void forward_request(struct client *client)
             client_resume_later(client);
             return;
         }
-        if (client->from == client->to && !read_body(client))
+        if (client->from == client->to ? !read_body(client)
+                                       : request->body_left == 1 && is_last_byte_held(client))
             return;
     }
 }
@@ -264,6 +278,8 @@ void forward_discard(struct client *client)
     struct edge *edge = client->edge;
     unsigned rounds = 0;
 
+    if (client->protocol == CLIENT_HTTP2 && client->from < client->to) /* it was held back */
+        (void)request_skip_body(client);
     while (!request->is_body_read && client->transport.can_read &&
            request->body_seen < DISCARD_BYTES_MAX) {
         size_t wanted = request->body == HTTP1_BODY_LENGTH

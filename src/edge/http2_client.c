@@ -56,8 +56,11 @@ static void parse_request(struct client *client, struct stream *stream)
         return;
     }
     client->from = client->to;
-    /* The end of a body without a length is the end of its stream. */
-    if (head->body == HTTP1_BODY_NONE && !stream->is_bodyless && !stream->handle.is_tunnel)
+    /* The end of a body without a length is the end of its stream; so is that of an empty one: what
+     * follows against its length must be refused before the upstream has a whole request. */
+    if (!stream->is_bodyless && !stream->handle.is_tunnel &&
+        (head->body == HTTP1_BODY_NONE ||
+         (head->body == HTTP1_BODY_LENGTH && head->content_length == 0)))
         head->body = HTTP1_BODY_CLOSE;
     client_set_state(client, CLIENT_REQUEST);
     request_begin(client);

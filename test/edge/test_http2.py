@@ -207,6 +207,78 @@ def an_early_answer_ends_an_upload_without_an_error():
         assert struct.unpack(">I", client.until(RST_STREAM, 1)[3])[0] == NO_ERROR
 
 
+def a_length_that_is_not_kept_makes_no_whole_request_upstream():
+    """The last byte waits for the end of the stream, however long that takes to come."""
+    def script(wire, upstream):
+        head, _, body = wire.read_end()[0].partition(b"\r\n\r\n")
+        upstream.seen.put((head.split(b" ")[1].decode(), body))
+
+    upper_case = hpack.Encoder().encode([("X-T", "a")], huffman=False)
+    cases = {"/%d/%s/%d" % (length, kind, late): (length, kind, late)
+             for length in (0, 1, 3, 40000) for kind in ("data", "trailers", "reset") for late in (0, 1)}
+    with Edge(Upstream(script), settings=plain()) as edge:
+        for path, (length, kind, late) in cases.items():
+            client = Frames(edge)
+            client.request(1, ("content-length", str(length)), end=False, method="POST", path=path)
+            for at in range(0, length, 16000):
+                client.send(DATA, 0, 1, b"x" * min(length - at, 16000))
+            time.sleep(0.1 * late)
+            if kind == "data":
+                client.send(DATA, END_STREAM, 1, b"GET /b HTTP/1.1\r\nHost: b\r\n\r\n")
+            elif kind == "trailers":
+                client.send(HEADERS, END_HEADERS | END_STREAM, 1, upper_case)
+            else:
+                client.send(RST_STREAM, 0, 1, struct.pack(">I", CANCEL))
+            if kind != "reset":
+                try:
+                    raise AssertionError((path, client.answer(1)))
+                except Reset as reset:
+                    assert reset.args[0] == PROTOCOL_ERROR, (path, reset)
+            client.wire.close()
+        missing = {path for path, (_, _, late) in cases.items() if late}
+        while missing or not edge.upstreams[0].seen.empty():
+            path, body = edge.upstreams[0].got()
+            missing.discard(path)
+            length = cases[path][0]
+            assert body == b"x" * len(body) and len(body) < max(length, 1), (path, body)
+
+
+def an_end_that_comes_after_the_length_is_one():
+    with Edge(Upstream(answering(HELLO)), settings=plain()) as edge:
+        client = Frames(edge)
+        for number, length in enumerate((0, 1, 3, 16384, 40000)):
+            stream = 1 + 2 * number
+            client.request(stream, ("content-length", str(length)), end=False, method="POST")
+            for at in range(0, length, 16000):
+                client.send(DATA, 0, stream, b"x" * min(length - at, 16000))
+            time.sleep(0.1)
+            assert edge.upstreams[0].seen.empty()
+            client.send(DATA, END_STREAM, stream)
+            assert client.answer(stream)[1] == b"hello"
+            request = edge.upstreams[0].got()
+            assert request.body == b"x" * length
+            assert request.get("content-length") == (str(length) if length else None)
+        assert edge.upstreams[0].connections == 1
+
+
+def an_upstream_that_went_does_not_wait_for_the_last_byte():
+    """It answers and closes while that is held back; the end comes later, and ends nothing but the stream."""
+    def script(wire, upstream):
+        wire.read_until(b"\r\n\r\nx")
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhe")
+        time.sleep(0.3)
+        wire.send("llo")
+
+    with Edge(Upstream(script), settings=plain()) as edge:
+        client = Frames(edge)
+        client.request(1, ("content-length", "3"), end=False, method="POST")
+        client.send(DATA, 0, 1, b"xxx")
+        time.sleep(0.1)
+        client.send(DATA, END_STREAM, 1)
+        fields, body, _ = client.answer(1)
+        assert fields[":status"] == "200" and body == b"hello"
+
+
 def a_truncated_answer_is_a_reset_and_never_an_end():
     def script(wire, upstream):
         upstream.next(wire)

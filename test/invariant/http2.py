@@ -86,15 +86,12 @@ class Stream:
         self.request = Request(method.decode(), path, marker_of(path))
         self.request.body = b"".join(self.parts)
         good_trailers = all(NAME.match(name) and VALUE.match(value) and name not in CONNECTION_FIELDS for name, value in self.trailers or [])
-        # A body of a known length is complete upstream before that comes which spoils the message: more DATA, trailers, no
-        # end. For the origin that is a request whose client went away; it must not be more than the length said.
-        is_full = bool(lengths) and int(lengths[0]) <= len(self.request.body)
-        is_excess = is_full and int(lengths[0]) < len(self.request.body)
-        if is_full:
-            self.request.body = self.request.body[:int(lengths[0])]
+        # The last byte of a body of a known length waits for the end of its stream, so that nothing is complete upstream that
+        # more DATA, bad trailers or a missing end spoil.
+        is_full = bool(lengths) and int(lengths[0]) == len(self.request.body)
         # Fields in trailers that frame or route may be dropped, or the message refused.
         is_open = any(name in FRAMING_FIELDS for name, _ in self.trailers or [])
-        self.is_late = (is_full and (is_excess or not good_trailers or self.is_unended)) or (is_open and good_trailers)
+        self.is_late = is_open and good_trailers and not self.is_cancelled and not self.is_unended and (not lengths or is_full)
         self.is_good = (not self.is_late and not self.is_cancelled and not self.is_unended and not self.has_extra and good_trailers
                         and (not lengths or is_full))
 

@@ -1,5 +1,5 @@
 """Field blocks: HPACK (RFC 7541) and what makes a request malformed (RFC 9113 §8.2, §8.3)."""
-from case import area, origin_body, origin_only, row, untouched
+from case import Pause, area, origin_body, origin_only, row, unfinished, untouched
 from h2wire import *
 
 FINE = [stream_status(1, 200), stream_whole(1), alive]
@@ -42,8 +42,8 @@ def trailers(name, fields, end=True):
 
 
 def length(name, value, *frames_of):
-    return row(name, "9113 §8.1.1", headers(1, [*request("POST"), ("content-length", value)], end=not frames_of) + b"".join(frames_of),
-               *[a + [lambda s: "the request is complete at the origin" if [r for r in s.requests if r.complete] else None] for a in stream_error(1, PROTOCOL_ERROR)], lint=False)
+    return row(name, "9113 §8.1.1", (headers(1, [*request("POST"), ("content-length", value)], end=not frames_of), *frames_of),
+               *[a + [unfinished] for a in stream_error(1, PROTOCOL_ERROR)], lint=False)
 
 
 B = block(BASE)
@@ -174,6 +174,9 @@ ROWS = area("h2 headers", "h2", [
     length("a length above the body", "5", data(1, b"abc", True)),
     length("a length below the body", "1", data(1, b"abc", True)),
     length("a length below several frames", "3", data(1, b"ab"), data(1, b"cd", True)),
+    length("a length of 0 and DATA later", "0", Pause(0.1), data(1, b"abc", True)),
+    length("a length below the body, more later", "3", data(1, b"abc"), Pause(0.1), data(1, b"d", True)),
+    length("a length and bad trailers later", "3", data(1, b"abc"), Pause(0.1), headers(1, [("X-Sum", "1")])),
     length("a length that is no number", "abc", data(1, b"abc", True)),
     length("a length with a plus", "+3", data(1, b"abc", True)),
     length("a list of lengths", "3, 4", data(1, b"abc", True)),
