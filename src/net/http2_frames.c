@@ -13,6 +13,14 @@
 #define DATA_MIN           1024u /* smaller pieces only when there is no more */
 #define WINDOW_PER_DATA    10u   /* WINDOW_UPDATE frames that one of our DATA frames explains */
 #define WINDOW_PER_REQUEST 4u
+#define FILLS_A_SECOND     5u
+#define FILL_US            (1000000u / FILLS_A_SECOND)
+#define FILL_STEPS_MAX     (60u * FILLS_A_SECOND)
+
+#define X(id, burst, rate, text)                                                                   \
+    _Static_assert((rate) % FILLS_A_SECOND == 0, "each step gives a whole number");
+FLOOD_TABLE(X)
+#undef X
 
 static const struct {
     uint32_t burst, rate;
@@ -50,16 +58,18 @@ static void earn(struct http2_session *session, enum http2_flood kind, uint32_t 
     session->tokens[kind] = MIN(session->tokens[kind] + count, floods[kind].burst);
 }
 
+/* In steps that give a whole number of each kind, so that a session that is always busy gets as
+ * much as one that is looked at rarely. */
 static void fill_buckets(struct http2_session *session, uint64_t now_us)
 {
-    uint64_t elapsed_ms = (now_us - session->filled_us) / 1000;
+    uint64_t steps = (now_us - session->filled_us) / FILL_US;
 
-    if (elapsed_ms < 100)
+    if (steps == 0)
         return;
-    session->filled_us = now_us;
-    elapsed_ms = MIN(elapsed_ms, (uint64_t)60000);
+    session->filled_us += steps * FILL_US;
+    steps = MIN(steps, (uint64_t)FILL_STEPS_MAX);
     for (unsigned i = 0; i < FLOOD_COUNT; i++)
-        earn(session, (enum http2_flood)i, (uint32_t)(elapsed_ms * floods[i].rate / 1000));
+        earn(session, (enum http2_flood)i, (uint32_t)steps * (floods[i].rate / FILLS_A_SECOND));
 }
 
 void http2_floods_reset(struct http2_session *session)

@@ -552,6 +552,20 @@ static void patience_grows_back_with_time(void **state)
     }
 }
 
+static void patience_grows_back_in_a_session_that_never_rests(void **state)
+{
+    (void)state;
+    for (uint32_t id = 1; id < 2 * 400; id += 2) {
+        headers(0, id, GET);
+        number_frame(WINDOW_UPDATE, id, 0x7fffffff);
+        for (unsigned i = 0; i < 3; i++) {
+            self->now_us += 110000;
+            assert_true(deliver());
+            collect();
+        }
+    }
+}
+
 /* ---- answers */
 
 static void an_answer_is_framed_as_its_windows_allow(void **state)
@@ -760,6 +774,7 @@ int main(void)
         with(each_kind_of_flood_ends_the_connection),
         with(resets_that_the_peer_provokes_are_counted_too),
         with(patience_grows_back_with_time),
+        with(patience_grows_back_in_a_session_that_never_rests),
         with(an_answer_is_framed_as_its_windows_allow),
         with(trailers_follow_the_body),
         with(whoever_leaves_hears_nothing_any_more),
