@@ -506,6 +506,14 @@ static bool url_host(const char *url, char *host, size_t size)
     return true;
 }
 
+static int url_refuse(const char *url, struct error *err)
+{
+    if (!strchr(url, '@'))
+        return error_set(err, ERR_INVALID, "not a URL of http or https: '%.100s'", url);
+    return error_set(err, ERR_INVALID,
+                     "not a URL of http or https without a name and a password in it");
+}
+
 static int slist_fill(struct curl_slist **list, const char *const *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -601,7 +609,7 @@ int https_client_start(struct https_client *client, const struct https_request *
     char host[sizeof(((struct https_exchange *)0)->host)];
     assert(request->timeout_ms > 0);
     if (!url_host(request->url, host, sizeof(host)))
-        return error_set(err, ERR_INVALID, "not a URL of http or https: '%.100s'", request->url);
+        return url_refuse(request->url, err);
     if (client->exchange_count >= HTTPS_REQUESTS_MAX)
         return error_set(err, ERR_LIMIT, "more than %u requests at once", HTTPS_REQUESTS_MAX);
     int result = client_open(client, err);

@@ -328,6 +328,17 @@ static void what_is_no_url_is_refused(void **state)
     }
 }
 
+static void no_password_of_a_url_is_in_the_error(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    fixture->request.url = "http://somebody:secret@localhost/";
+    assert_int_equal(https_client_start(fixture->client, &fixture->request, &fixture->handler,
+                                        &fixture->exchange, &err),
+                     ERR_INVALID);
+    assert_null(strstr(err.text, "secret"));
+}
+
 /* ---- a connection, and what TLS shows on it */
 
 struct probing {
@@ -393,6 +404,7 @@ int main(void)
         TEST(the_client_may_be_freed_when_a_request_ends),
         TEST(the_client_may_be_freed_in_the_middle),
         TEST(what_is_no_url_is_refused),
+        TEST(no_password_of_a_url_is_in_the_error),
         TEST(a_probe_sees_the_certificate_of_a_protocol),
     };
     return cmocka_run_group_tests(tests, server_start, server_stop);
