@@ -23,24 +23,32 @@ struct ask {
     char name[CERTIFICATE_NAME_SIZE];
 };
 
-struct certificate *certificate_covering(struct certificates *all, struct slice name)
+/* One whose route is gone is on its way out: it allows nothing and hides nothing. */
+static struct certificate *find_routed(struct certificates *all, struct slice name)
 {
     struct certificate *found = certificate_find(all, name);
+
+    return found && found->config_text && found->is_wanted ? found : NULL;
+}
+
+struct certificate *certificate_covering(struct certificates *all, struct slice name)
+{
+    struct certificate *found = find_routed(all, name);
     char wildcard[CERTIFICATE_NAME_SIZE + 2];
 
-    if (found && found->config_text)
+    if (found)
         return found->config.is_on_demand ? found : NULL;
     for (size_t i = 1; i < name.len; i++) {
         if (name.ptr[i] != '.')
             continue;
         (void)snprintf(wildcard, sizeof wildcard, "*" SLICE_FORMAT,
                        SLICE_ARG(slice_sub(name, i, SIZE_MAX)));
-        found = certificate_find(all, slice_from(wildcard));
-        if (found && found->config_text)
+        found = find_routed(all, slice_from(wildcard));
+        if (found)
             return found->config.is_on_demand ? found : NULL;
     }
-    found = certificate_find(all, SLICE(""));
-    return found && found->config_text && found->config.is_on_demand ? found : NULL;
+    found = find_routed(all, SLICE(""));
+    return found && found->config.is_on_demand ? found : NULL;
 }
 
 /* ---- refusals */
@@ -140,7 +148,7 @@ static bool take_token(struct certificates *all)
 static void ask_start(struct certificates *all, const struct certificate *parent, const char *name)
 {
     struct ask *ask = calloc(1, sizeof *ask);
-    char url[2048];
+    char url[HTTPS_URL_MAX + 2]; /* what is cut off is still too long to be asked */
     struct https_request request = {
         .method = "GET", .url = url, .timeout_ms = ASK_TIMEOUT_MS, .response_limit_bytes = 65536};
     struct error err = {0};

@@ -142,6 +142,10 @@ def test_names_on_demand_need_a_yes(lab):
         assert len(ask.asked) == count
         with pytest.raises((ssl.SSLError, ConnectionError)):
             handshake(platform, None)
+        control = platform.role_pids("control")
+        site(platform, "  - {host: other.localhost, service: site}\n")
+        wait_for(lambda: "good.customer.localhost" not in certificates(platform), 10, "names go with the route that allowed them")
+        assert platform.role_pids("control") == control, "control goes on"
     finally:
         ask.close()
 
