@@ -43,12 +43,15 @@ int fd_set_cloexec(int fd, bool cloexec)
 
 int file_read(const char *path, size_t limit_bytes, struct buf *ret_content, struct error *err)
 {
-    CLEANUP(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* Without O_NONBLOCK a FIFO at the path, which others may choose, would stop the caller. */
+    CLEANUP(fd_closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0)
         return error_errno(err, errno, "unable to open '%s'", path);
     struct stat status;
     if (fstat(fd, &status) != 0)
         return error_errno(err, errno, "unable to read '%s'", path);
+    if (S_ISFIFO(status.st_mode)) /* it would read as empty */
+        return error_set(err, ERR_INVALID, "unable to read '%s': not a file", path);
 
     CLEANUP(buf_done) struct buf content = BUF_INIT(limit_bytes);
     /* The size is a first guess only: files of /proc say 0, and others may grow meanwhile. */

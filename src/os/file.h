@@ -14,7 +14,8 @@ void fd_closep(int *fd); /* for CLEANUP */
 MUST_USE int fd_set_nonblocking(int fd, bool nonblocking);
 MUST_USE int fd_set_cloexec(int fd, bool cloexec);
 
-/* The whole content; ERR_LIMIT when larger than limit_bytes. */
+/* The whole content, without waiting; ERR_LIMIT when larger than limit_bytes, ERR_INVALID for a
+ * FIFO. */
 MUST_USE int file_read(const char *path, size_t limit_bytes, struct buf *ret_content,
                        struct error *err);
 /* Atomic and durable: temporary file beside it, fsync, rename, fsync of the folder. */

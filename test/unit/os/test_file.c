@@ -50,6 +50,19 @@ static void an_empty_file_reads_as_nothing(void **state)
     assert_string_equal(buf_text(&content), "");
 }
 
+static void a_fifo_is_refused_and_not_waited_for(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    struct buf content = {0};
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(10); /* the whole test ends when it waits for a writer */
+    assert_int_equal(file_read(path, 4, &content, &err), ERR_INVALID);
+    alarm(0);
+    assert_non_null(strstr(err.text, path));
+    assert_int_equal(unlink(path), 0);
+}
+
 static void a_file_beyond_the_ceiling_is_not_read(void **state)
 {
     (void)state;
@@ -172,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_was_written_is_read),
         TEST(an_empty_file_reads_as_nothing),
+        TEST(a_fifo_is_refused_and_not_waited_for),
         TEST(a_file_beyond_the_ceiling_is_not_read),
         TEST(a_large_file_is_read_whole),
         TEST(files_whose_size_says_nothing_are_read),
