@@ -85,7 +85,7 @@ static void trial_ended(struct keeper *keeper)
 
     if (code == ERR_UNAVAILABLE)
         code = 0;
-    trial_close(upgrade);
+    trial_kill(upgrade); /* one that goes on after its last word has no business here */
     loop_timer_stop(&upgrade->timer);
     if (code == 0)
         code = trial_check(keeper, &err);
@@ -110,9 +110,7 @@ static void trial_came(struct loop_io *io, unsigned events)
         upgrade->answer_len += (size_t)got;
         upgrade->answer[upgrade->answer_len] = '\0';
         if (upgrade->answer_len < sizeof upgrade->answer - 1)
-            return;
-        if (upgrade->trial_pid) /* it says too much */
-            (void)kill(upgrade->trial_pid, SIGKILL);
+            return; /* else it says too much */
     }
     trial_ended(keeper);
 }
