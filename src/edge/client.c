@@ -16,6 +16,7 @@
 #define ADVANCE_MAX      32u  /* requests of one connection in one go; then others get their turn */
 #define FREE_CLIENTS_MAX 256u /* kept for reuse */
 #define EVICT_MAX        16u
+#define EVICT_SPARED     8u /* newcomers */
 
 static const char *const state_names[] = {
 #define X(name) [CLIENT_##name] = #name,
@@ -518,40 +519,48 @@ static bool client_is_evictable(const struct client *client)
     }
 }
 
-static bool client_goes_before(const struct client *client, const struct client *other)
+struct eviction {
+    struct client *client;
+    bool is_silent; /* it has never had a request answered, and had its time to ask */
+};
+
+static bool eviction_is_before(const struct eviction *one, const struct eviction *other)
 {
-    if (client->is_served != other->is_served)
-        return !client->is_served;
-    return client->idle_since_us < other->idle_since_us;
+    if (one->is_silent != other->is_silent)
+        return one->is_silent;
+    return one->client->idle_since_us < other->client->idle_since_us;
 }
 
 /* Make room: close connections that never had a request answered, as those of a flood, then others,
- * those first that have been waiting the longest. One walk finds them all, as a flood of
+ * those first that have been waiting the longest. The newest ones are spared, as whoever has just
+ * come is about to ask. One walk, from the newest to the oldest, finds them all, as a flood of
  * connections asks for this again and again. */
 void client_evict_idle(struct edge *edge, unsigned count)
 {
-    struct client *chosen[EVICT_MAX]; /* in the order in which they go */
-    unsigned found = 0;
+    struct eviction chosen[EVICT_MAX]; /* in the order in which they go */
+    unsigned found = 0, unserved = 0;
 
     if (edge->is_quitting) /* client_quit_all walks the list, and lets them all go anyway */
         return;
     count = MIN(count, EVICT_MAX);
-    list_each (node, &edge->clients) {
-        struct client *client = container_of(node, struct client, node);
+    for (struct list *node = edge->clients.previous; node != &edge->clients;
+         node = node->previous) {
+        struct eviction one = {.client = container_of(node, struct client, node)};
         unsigned at = found;
 
-        if (!client_is_evictable(client))
+        if (!client_is_evictable(one.client))
             continue;
-        while (at > 0 && client_goes_before(client, chosen[at - 1]))
+        one.is_silent = !one.client->is_served && ++unserved > EVICT_SPARED;
+        while (at > 0 && eviction_is_before(&one, &chosen[at - 1]))
             at--;
         if (at >= count)
             continue;
         found = MIN(found + 1, count);
-        memmove(chosen + at + 1, chosen + at, (found - at - 1) * sizeof(struct client *));
-        chosen[at] = client;
+        memmove(chosen + at + 1, chosen + at, (found - at - 1) * sizeof(chosen[0]));
+        chosen[at] = one;
     }
     for (unsigned i = 0; i < found; i++)
-        client_close(chosen[i], false);
+        client_close(chosen[i].client, false);
 }
 
 /* The platform stops: who waits for nothing goes, who is being served gets "Connection: close".
