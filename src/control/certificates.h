@@ -25,33 +25,33 @@ struct snapshot_builder;
 MUST_USE int certificates_new(struct control *control, struct certificates **ret_certificates,
                               struct error *err);
 /* The keeper's table is complete and the model resumed: sources may begin to work. */
-void certificates_start(struct certificates *certificates);
+void certificates_start(struct certificates *all);
 /* The platform stops: nothing is begun any more. */
-void certificates_freeze(struct certificates *certificates);
-void certificates_free(struct certificates *certificates); /* NULL allowed */
+void certificates_freeze(struct certificates *all);
+void certificates_free(struct certificates *all); /* NULL allowed */
 
 /* ---- what the others tell */
 
 /* The key set that the keeper holds since an earlier life; taken over. */
-void certificates_take_held(struct certificates *certificates, int *fd);
+void certificates_take_held(struct certificates *all, int *fd);
 /* A fresh channel to the signer; taken over. */
-void certificates_connect_signer(struct certificates *certificates, int *fd);
+void certificates_connect_signer(struct certificates *all, int *fd);
 /* An edge acknowledged a snapshot, came or went. */
-void certificates_edges_changed(struct certificates *certificates);
+void certificates_edges_changed(struct certificates *all);
 /* An edge holds a handshake for a name that has no certificate yet. */
-void certificates_wanted(struct certificates *certificates, struct slice name);
+void certificates_wanted(struct certificates *all, struct slice name);
 
 /* ---- for the snapshot (struct platform_port) */
 
-void certificates_add_tls(struct certificates *certificates, struct snapshot_builder *builder);
-struct slice certificates_authority(struct certificates *certificates, const char *ca);
+void certificates_add_tls(struct certificates *all, struct snapshot_builder *builder);
+struct slice certificates_authority(struct certificates *all, const char *ca);
 
 /* ---- for people */
 
 #define CERTIFICATES_PROBLEMS_MAX 20u
 /* "certificates": {"total", "problems": [{"name","state","reason","hint"}]}: those that do not
  * serve, or whose renewal fails. */
-void certificates_write_problems(struct certificates *certificates, struct json_writer *writer);
+void certificates_write_problems(struct certificates *all, struct json_writer *writer);
 
 /* Files that a manifest names: readable, of one pair, not expired. The error says what to do. */
 MUST_USE int certificates_check(const struct manifest *manifest, struct error *err);

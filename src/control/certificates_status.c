@@ -101,7 +101,7 @@ int control_certificates(struct control *control, struct buf *ret_json, struct e
         if (certificate->is_wanted)
             sorted[count++] = certificate;
     }
-    qsort(sorted, count, sizeof *sorted, compare);
+    qsort(sorted, count, sizeof(void *), compare);
     json_begin_object(&writer, NULL);
     json_begin_array(&writer, "certificates");
     for (size_t i = 0; i < count; i++)

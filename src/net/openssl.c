@@ -6,6 +6,8 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 
+#undef openssl_error_set
+
 struct reason {
     int code;
     const char *text;

@@ -17,6 +17,9 @@
 const char *openssl_error_take(void);
 /* "context: reason"; the queue is empty afterwards. Returns `code`. */
 int openssl_error_set(struct error *err, int code, const char *context);
+#ifdef __clang_analyzer__ /* as for error_set: it never returns 0 */
+#define openssl_error_set(err, code, context) (openssl_error_set((err), (code), (context)), (code))
+#endif
 
 /* All certificates of a PEM text; ERR_INVALID when there is none, one is damaged, or they are more
  * than `max`. The caller frees with sk_X509_pop_free. */

@@ -414,7 +414,8 @@ static int check_settings(struct check *check)
 
     if (code < 0)
         return code;
-    if (settings->ticket_keys.len == 0) /* a block of a build that knows none names no text */
+    if (settings->ticket_keys.len == 0 &&
+        settings->ticket_keys.offset == 0) /* a block of a build that knows none names no text */
         return 0;
     if (settings->ticket_keys.len % TLS_TICKET_KEY_BYTES != 0)
         return error_set(check->err, ERR_INVALID, "snapshot: ticket keys of %u bytes",

@@ -75,7 +75,7 @@ static bool add_extension(X509 *certificate, X509 *issuer, int nid, const char *
 static X509 *certificate_new(EVP_PKEY *key, uint64_t lifetime_s)
 {
     X509 *certificate = X509_new();
-    unsigned char serial[SERIAL_BYTES];
+    unsigned char serial[SERIAL_BYTES] = {0};
     BIGNUM *number = NULL;
     time_t now = (time_t)(clock_wall_us() / 1000000);
     bool is_good = certificate && RAND_bytes(serial, sizeof(serial)) == 1;

@@ -54,7 +54,8 @@ static void walk(const struct snapshot *view)
         read_text(view, view->upstream_tls[i].ca_pem);
     for (uint32_t i = 0; i < view->settings->proxy_networks.count; i++)
         sink += view->networks[view->settings->proxy_networks.first + i].prefix_bits;
-    read_text(view, view->settings->ticket_keys);
+    if (view->settings->ticket_keys.len)
+        read_text(view, view->settings->ticket_keys);
     (void)snapshot_host_find(view, SLICE("a.b.example.org"));
     (void)snapshot_route_find(view, SLICE("a.b.example.org"), SLICE("/api/x"));
 }
