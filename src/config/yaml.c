@@ -511,7 +511,11 @@ const char *node_describe(const struct node *node, char *buffer, size_t size)
         return "a map";
     if (node_is_null(node))
         return "nothing";
+    static const char key_mark[] = "PRIVATE KEY-----";
     size_t shown = MIN(node->len, (size_t)60);
+    const char *key = strstr(node->text, key_mark); /* what follows would be told to logs */
+    if (key)
+        shown = MIN(shown, (size_t)(key - node->text) + sizeof(key_mark) - 1);
     while (shown && shown < node->len && ((unsigned char)node->text[shown] & 0xc0) == 0x80)
         shown--;
     snprintf(buffer, size, "'%.*s%s'", (int)shown, node->text, shown < node->len ? "..." : "");

@@ -164,6 +164,16 @@ static void routes_of_one_host_agree_or_say_nothing(void **state)
         "which has the same host (routes of one host share it)\n");
 }
 
+static void a_private_key_in_the_manifest_is_not_repeated(void **state)
+{
+    expect(*state,
+           ROUTES("  - {host: a.org, service: web, tls: internal, clientCertificate: "
+                  "'-----BEGIN EC PRIVATE KEY-----MHcCAQEEIMWomWbz'}\n"
+                  "  - {host: b.org, service: site}\n"),
+           "4:67 routes[0].clientCertificate: '-----BEGIN EC PRIVATE KEY-----...' holds a private "
+           "key: it does not belong here\n");
+}
+
 static void what_has_no_effect_or_no_sense_is_told(void **state)
 {
     expect(
@@ -237,6 +247,7 @@ int main(void)
         TEST(where_the_certificate_comes_from_must_be_clear),
         TEST(acme_needs_a_name_that_can_be_proven),
         TEST(routes_of_one_host_agree_or_say_nothing),
+        TEST(a_private_key_in_the_manifest_is_not_repeated),
         TEST(what_has_no_effect_or_no_sense_is_told),
         TEST(a_plan_shows_what_changes),
     };
