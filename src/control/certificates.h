@@ -39,7 +39,7 @@ void certificates_connect_signer(struct certificates *all, int *fd);
 /* An edge acknowledged a snapshot, came or went. */
 void certificates_edges_changed(struct certificates *all);
 /* An edge holds a handshake for a name that has no certificate yet. */
-void certificates_wanted(struct certificates *all, struct slice name);
+void certificates_wanted(struct certificates *all, struct slice wanted);
 
 /* ---- for the snapshot (struct platform_port) */
 
