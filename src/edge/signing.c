@@ -10,6 +10,8 @@
 
 #define SIGNER_QUEUE_BYTES (4u * 1024u * 1024u)
 
+/* False: there will never be an answer. A signer that is gone, heard of or not yet, is no reason:
+ * whatever waits is asked again when it is back. */
 static bool post(struct edge *edge, const struct handshake *handshake)
 {
     const struct tls_sign_request *request = tls_sign_request(handshake->client->transport.tls);
@@ -18,13 +20,16 @@ static bool post(struct edge *edge, const struct handshake *handshake)
         uint8_t bytes[PEER_SIGN_BYTES_MAX];
     } message = {.head = {.type = PEER_SIGN, .request = handshake->sign_request}};
 
+    int code;
+
     if (!request || request->len > sizeof(message.bytes))
         return false;
     message.head.kind = request->kind;
     message.head.len = (uint32_t)request->len;
     memcpy(message.head.key_id, request->key_id, sizeof(message.head.key_id));
     memcpy(message.bytes, request->bytes, request->len);
-    return channel_post(&edge->signer, &message, sizeof(message.head) + request->len, NULL, 0) == 0;
+    code = channel_post(&edge->signer, &message, sizeof(message.head) + request->len, NULL, 0);
+    return code == 0 || code == ERR_IO;
 }
 
 bool signing_ask(struct handshake *handshake)
