@@ -3,8 +3,9 @@
  * What a connection says of a client (X-Forwarded-*, X-Real-IP, Forwarded) is overwritten, unless
  * its address is one of the route's trusted proxies. Then the lists are carried on with this peer's
  * address behind them, and the client is the first address from the right that is not trusted:
- * what stands left of it, a stranger may have written. X-Forwarded-For counts before Forwarded
- * (RFC 7239), which is read where the former is absent.
+ * what stands left of it, a stranger may have written. X-Forwarded-For and -Proto count before
+ * Forwarded (RFC 7239), which is read where they are absent. Of several protocols the last one
+ * counts: the nearest proxy's word.
  */
 #include "base/network.h"
 #include "edge/edge_private.h"
@@ -45,6 +46,14 @@ static bool is_trusted(const struct client *client, const uint8_t address[16])
 
 /* ---- who came before */
 
+static void take_proto(struct request *request, struct slice proto)
+{
+    if (slice_eq_nocase(proto, SLICE("https")))
+        request->is_secure = true;
+    else if (slice_eq_nocase(proto, SLICE("http")))
+        request->is_secure = false;
+}
+
 /* One more address to the left. False: the walk is over. */
 static bool step_left(struct client *client, struct slice element)
 {
@@ -71,8 +80,10 @@ static void walk(struct client *client, const struct http1_head *head, enum http
 
             if (element.len == 0) /* RFC 9110 §5.6.1: empty elements do not count */
                 continue;
-            if (id == HTTP1_FIELD_FORWARDED)
-                element = forwarded_for(element);
+            if (id == HTTP1_FIELD_FORWARDED) { /* each proxy tells of the hop that reached it */
+                take_proto(&client->request, forwarded_parameter(element, SLICE("proto")));
+                element = forwarded_parameter(element, SLICE("for"));
+            }
             if (!step_left(client, element) || ++hops == HOPS_MAX)
                 return;
         }
@@ -89,10 +100,19 @@ static struct slice first_value(const struct http1_head *head, enum http1_field_
     return slice_trim(slice_cut(&rest, ','));
 }
 
+static struct slice last_value(const struct http1_head *head, enum http1_field_id id)
+{
+    struct slice value = SLICE("");
+
+    for (unsigned i = 0; i < head->field_count; i++)
+        if (head->fields[i].id == id)
+            value = head->fields[i].value;
+    return forwarded_cut_last(&value, ',');
+}
+
 void identity_find(struct client *client, const struct http1_head *head)
 {
     struct request *request = &client->request;
-    struct slice proto;
 
     request->is_secure = client->facts->is_tls;
     if (LIKELY(!request->route || request->route->trusted_proxies.count == 0) ||
@@ -103,11 +123,7 @@ void identity_find(struct client *client, const struct http1_head *head)
     walk(client, head,
          http1_field_find(head, HTTP1_FIELD_X_FORWARDED_FOR) ? HTTP1_FIELD_X_FORWARDED_FOR
                                                              : HTTP1_FIELD_FORWARDED);
-    proto = first_value(head, HTTP1_FIELD_X_FORWARDED_PROTO);
-    if (slice_eq_nocase(proto, SLICE("https")))
-        request->is_secure = true;
-    else if (slice_eq_nocase(proto, SLICE("http")))
-        request->is_secure = false;
+    take_proto(request, last_value(head, HTTP1_FIELD_X_FORWARDED_PROTO));
 }
 
 size_t identity_address(const struct client *client, char text[INET6_ADDRSTRLEN])
@@ -177,6 +193,9 @@ static char *put_trusted(char *at, const struct client *client, const struct htt
     struct slice host = first_value(head, HTTP1_FIELD_X_FORWARDED_HOST);
 
     at = put_list(PUT(at, "X-Forwarded-For: "), head, HTTP1_FIELD_X_FORWARDED_FOR);
+    if (!http1_field_find(head, HTTP1_FIELD_X_FORWARDED_FOR) &&
+        memcmp(client->request.forwarded_for, client->facts->address, 16) != 0)
+        at = PUT(put_address(at, client->request.forwarded_for), ", "); /* Forwarded told */
     at = rewrite_slice(at, connection_address(client->facts));
     at = put_address(PUT(at, "\r\nX-Real-IP: "), client->request.forwarded_for);
     at = client->request.is_secure ? PUT(at, "\r\nX-Forwarded-Proto: https\r\n")

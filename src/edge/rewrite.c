@@ -58,9 +58,7 @@ _Static_assert(HTTP1_FIELD_COUNT <= 64, "a set of fields fits 64 bits");
 #define REQUEST_DROPPED                                                                            \
     (BIT(HOST) | BIT(CONTENT_LENGTH) | BIT(X_FORWARDED_FOR) | BIT(X_FORWARDED_PROTO) |             \
      BIT(X_FORWARDED_HOST) | BIT(X_FORWARDED_PORT) | BIT(X_REAL_IP) | BIT(FORWARDED) |             \
-     BIT(X_CLIENT_CERTIFICATE_SUBJECT) | BIT(X_CLIENT_CERTIFICATE_FINGERPRINT) |                   \
-     BIT(X_CLIENT_CERTIFICATE_VERIFY) | BIT(X_REQUEST_ID) | BIT(EXPECT) | BIT(MAX_FORWARDS) |      \
-     BIT(SHADOW))
+     BIT(X_REQUEST_ID) | BIT(EXPECT) | BIT(MAX_FORWARDS) | BIT(SHADOW))
 
 static char *put_target(char *at, const struct client *client)
 {

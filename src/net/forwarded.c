@@ -28,15 +28,16 @@ struct slice forwarded_cut_last(struct slice *list, char separator)
     return last;
 }
 
-struct slice forwarded_for(struct slice element)
+struct slice forwarded_parameter(struct slice element, struct slice name)
 {
     while (element.len) {
         struct slice pair = forwarded_cut_last(&element, ';');
         struct slice value;
 
-        if (pair.len <= 4 || !slice_eq_nocase(slice_sub(pair, 0, 4), SLICE("for=")))
+        if (pair.len <= name.len + 1 || pair.ptr[name.len] != '=' ||
+            !slice_eq_nocase(slice_sub(pair, 0, name.len), name))
             continue;
-        value = slice_sub(pair, 4, pair.len);
+        value = slice_sub(pair, name.len + 1, pair.len);
         if (value.len >= 2 && value.ptr[0] == '"' && value.ptr[value.len - 1] == '"')
             value = slice_sub(value, 1, value.len - 2);
         return value;

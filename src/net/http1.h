@@ -51,12 +51,6 @@
     X(X_FORWARDED_PORT, "x-forwarded-port", HTTP1_PROTECTED | HTTP1_SHADOWED)                      \
     X(X_REAL_IP, "x-real-ip", HTTP1_PROTECTED | HTTP1_SHADOWED)                                    \
     X(X_REQUEST_ID, "x-request-id", HTTP1_PROTECTED | HTTP1_SHADOWED)                              \
-    X(X_CLIENT_CERTIFICATE_SUBJECT, "x-client-certificate-subject",                                \
-      HTTP1_PROTECTED | HTTP1_SHADOWED)                                                            \
-    X(X_CLIENT_CERTIFICATE_FINGERPRINT, "x-client-certificate-fingerprint",                        \
-      HTTP1_PROTECTED | HTTP1_SHADOWED)                                                            \
-    X(X_CLIENT_CERTIFICATE_VERIFY, "x-client-certificate-verify",                                  \
-      HTTP1_PROTECTED | HTTP1_SHADOWED)                                                            \
     X(STRICT_TRANSPORT_SECURITY, "strict-transport-security", HTTP1_PROTECTED)                     \
     X(AUTHORIZATION, "authorization", HTTP1_PROTECTED)                                             \
     X(COOKIE, "cookie", HTTP1_PROTECTED)                                                           \
@@ -81,7 +75,8 @@ enum http1_field_id {
 #define X(id, name, flags) HTTP1_FIELD_##id,
     HTTP1_FIELD_TABLE(X)
 #undef X
-        HTTP1_FIELD_SHADOW, /* an underscore twin of a SHADOWED name, e.g. Content_Length: do not
+        HTTP1_FIELD_SHADOW, /* an underscore twin of a SHADOWED name, e.g. Content_Length, or any
+                               X-Client-Certificate-*, which the edge alone may say: do not
                                forward */
     HTTP1_FIELD_COUNT,
 };

@@ -110,11 +110,28 @@ static enum http1_field_id field_lookup(const char *name, size_t len)
     return HTTP1_FIELD_OTHER;
 }
 
+/* The whole family is the edge's own, also what it does not say yet. */
+static bool is_client_certificate(struct slice name)
+{
+    static const char prefix[] = "x-client-certificate";
+    size_t len = sizeof(prefix) - 1;
+
+    if (name.len < len || (name.ptr[0] | 0x20) != 'x')
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if ((prefix[i] == '-') ? name.ptr[i] != '-' && name.ptr[i] != '_'
+                               : ((uint8_t)name.ptr[i] | 0x20u) != (uint8_t)prefix[i])
+            return false;
+    return true;
+}
+
 enum http1_field_id http1_field_identify(struct slice name)
 {
     enum http1_field_id id;
     char folded[FIELD_NAME_MAX];
 
+    if (is_client_certificate(name))
+        return HTTP1_FIELD_SHADOW;
     if (name.len == 0 || name.len > FIELD_NAME_MAX)
         return HTTP1_FIELD_OTHER;
     id = field_lookup(name.ptr, name.len);

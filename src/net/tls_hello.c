@@ -39,6 +39,8 @@ static bool read_name(SSL *ssl, char to[TLS_NAME_MAX], size_t *ret_len)
     name_len = two_bytes(bytes + 3);
     if (name_len == 0 || name_len > len - 5 || name_len > TLS_NAME_MAX)
         return false;
+    if (name_len > 1 && bytes[5 + name_len - 1] == '.') /* the same host, as in the Host field */
+        name_len--;
     for (size_t i = 0; i < name_len; i++) {
         char c = (char)bytes[5 + i];
 

@@ -21,8 +21,9 @@ import subprocess
 import tempfile
 import threading
 import time
+import traceback
 
-HARNESS = None  # path of the edge_harness binary, set by the runner
+HARNESS = None  # path of the edge_harness binary, see run()
 WAIT_S = float(os.environ.get("EDGE_TEST_WAIT_S", "10"))
 OVER_TLS = os.environ.get("EDGE_TEST_TLS") == "1"
 
@@ -430,3 +431,24 @@ class Edge:
                 print("# also: %s" % error)
         else:
             self.stop()
+
+
+# ---- the runner
+
+def run(tests, harness, names):
+    """Run the functions, or those with one of the names in theirs, and tell in TAP. The exit status."""
+    global HARNESS
+    HARNESS = harness
+    wanted = [test for test in tests if not names or any(name in test.__name__ for name in names)]
+    print("1..%d" % len(wanted))
+    failed = 0
+    for number, test in enumerate(wanted, 1):
+        try:
+            test()
+            print("ok %d - %s" % (number, test.__name__), flush=True)
+        except Exception:
+            failed += 1
+            print("not ok %d - %s" % (number, test.__name__))
+            for line in traceback.format_exc().splitlines():
+                print("# " + line, flush=True)
+    return 1 if failed else 0

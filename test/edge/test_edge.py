@@ -10,7 +10,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import edge_world
@@ -1381,23 +1380,9 @@ PLAIN_ONLY = {malformed_requests_are_refused_and_closed, identity_fields_are_ove
 
 
 def main():
-    edge_world.HARNESS = sys.argv[1]
-    names = [n for n in sys.argv[2:] if n != "--tls"]
     edge_world.OVER_TLS = edge_world.OVER_TLS or "--tls" in sys.argv
-    wanted = [t for t in TESTS if (not names or any(n in t.__name__ for n in names)) and
-              not (edge_world.OVER_TLS and t in PLAIN_ONLY)]
-    print("1..%d" % len(wanted))
-    failed = 0
-    for number, test in enumerate(wanted, 1):
-        try:
-            test()
-            print("ok %d - %s" % (number, test.__name__), flush=True)
-        except Exception:
-            failed += 1
-            print("not ok %d - %s" % (number, test.__name__))
-            for line in traceback.format_exc().splitlines():
-                print("# " + line, flush=True)
-    return 1 if failed else 0
+    tests = [test for test in TESTS if not (edge_world.OVER_TLS and test in PLAIN_ONLY)]
+    return edge_world.run(tests, sys.argv[1], [name for name in sys.argv[2:] if name != "--tls"])
 
 
 if __name__ == "__main__":

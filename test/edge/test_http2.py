@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from concurrent import futures
 
 import h2.config
@@ -978,22 +977,5 @@ TESTS = [value for name, value in list(globals().items())
          and not isinstance(value, type) and name not in ("main", "plain", "over_http2")]
 
 
-def main():
-    edge_world.HARNESS = sys.argv[1]
-    wanted = [t for t in TESTS if not sys.argv[2:] or any(n in t.__name__ for n in sys.argv[2:])]
-    print("1..%d" % len(wanted))
-    failed = 0
-    for number, test in enumerate(wanted, 1):
-        try:
-            test()
-            print("ok %d - %s" % (number, test.__name__), flush=True)
-        except Exception:
-            failed += 1
-            print("not ok %d - %s" % (number, test.__name__))
-            for line in traceback.format_exc().splitlines():
-                print("# " + line, flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edge_world.run(TESTS, sys.argv[1], sys.argv[2:]))

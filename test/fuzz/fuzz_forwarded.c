@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(bytes, data, size);
     while (list.len) {
         struct slice element = forwarded_cut_last(&list, ',');
-        struct slice value = forwarded_for(element);
+        struct slice value = forwarded_parameter(element, SLICE("for"));
         uint8_t address[16];
 
         assert(++count <= size + 1);

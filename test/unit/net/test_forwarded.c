@@ -83,7 +83,18 @@ static void the_for_parameter_is_found_whatever_its_place(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        assert_true(slice_eq(forwarded_for(slice_from(texts[i][0])), slice_from(texts[i][1])));
+        assert_true(slice_eq(forwarded_parameter(slice_from(texts[i][0]), SLICE("for")),
+                             slice_from(texts[i][1])));
+}
+
+static void parameters_are_told_apart(void **state)
+{
+    struct slice element = SLICE("for=192.0.2.1;Proto=\"https\";protocol=gopher;proto");
+
+    (void)state;
+    assert_true(slice_eq(forwarded_parameter(element, SLICE("proto")), SLICE("https")));
+    assert_true(slice_eq(forwarded_parameter(element, SLICE("protocol")), SLICE("gopher")));
+    assert_true(slice_eq(forwarded_parameter(element, SLICE("host")), SLICE("")));
 }
 
 int main(void)
@@ -93,6 +104,7 @@ int main(void)
         cmocka_unit_test(what_is_no_address_is_none),
         cmocka_unit_test(lists_are_read_from_the_right),
         cmocka_unit_test(the_for_parameter_is_found_whatever_its_place),
+        cmocka_unit_test(parameters_are_told_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

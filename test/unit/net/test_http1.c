@@ -246,6 +246,11 @@ static void underscores_do_not_pass_for_hyphens(void **state)
     assert_int_equal(http1_field_identify(SLICE("Content_Length")), HTTP1_FIELD_SHADOW);
     assert_int_equal(http1_field_identify(SLICE("transfer_encoding")), HTTP1_FIELD_SHADOW);
     assert_int_equal(http1_field_identify(SLICE("X_Forwarded-For")), HTTP1_FIELD_SHADOW);
+    assert_int_equal(http1_field_identify(SLICE("X-Client_CERTIFICATE-Subject")),
+                     HTTP1_FIELD_SHADOW);
+    assert_int_equal(http1_field_identify(SLICE("x-client-certificate-not-made-yet")),
+                     HTTP1_FIELD_SHADOW);
+    assert_int_equal(http1_field_identify(SLICE("x-client-certificat")), HTTP1_FIELD_OTHER);
     assert_int_equal(http1_field_identify(SLICE("CONTENT-LENGTH")), HTTP1_FIELD_CONTENT_LENGTH);
     assert_int_equal(http1_field_identify(SLICE("x_custom")), HTTP1_FIELD_OTHER);
 }
