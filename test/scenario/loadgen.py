@@ -1,4 +1,4 @@
-"""Starts load.py beside a test and reads its report."""
+"""Starts a generator of load beside a test and reads its report."""
 import json
 import os
 import signal
@@ -6,12 +6,13 @@ import subprocess
 import sys
 
 
-class Load:
-    def __init__(self, platform, host="app.test", clients=2, pause=0.01):
+class Generator:
+    """A script of this folder that says "ready", and tells what happened when it is asked to end."""
+
+    def __init__(self, script, *arguments, environment=None):
         self.process = subprocess.Popen(
-            [sys.executable, os.path.join(os.path.dirname(__file__), "load.py"), str(platform.port), host],
-            stdout=subprocess.PIPE, text=True,
-            env={**os.environ, "LOAD_CLIENTS": str(clients), "LOAD_PAUSE": str(pause)})
+            [sys.executable, os.path.join(os.path.dirname(__file__), script), *map(str, arguments)],
+            stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
         assert self.process.stdout.readline() == "ready\n"
 
     def finish(self, timeout=60):
@@ -26,6 +27,30 @@ class Load:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+class Load(Generator):
+    """Requests of every kind by a few clients."""
+
+    def __init__(self, platform, host="app.test", clients=2, pause=0.01):
+        super().__init__("load.py", platform.port, host,
+                         environment={"LOAD_CLIENTS": str(clients), "LOAD_PAUSE": str(pause)})
+
+
+class Crowd(Generator):
+    """WebSockets that stay, and requests at a rate, in the clear and over TLS."""
+
+    def __init__(self, platform, sockets, rate):
+        super().__init__("crowd.py", "app.test", platform.port, platform.https_port, sockets, rate)
+
+
+def make_ledger(platform):
+    """Where the application notes each POST that it got; see assert_lossless."""
+    path = os.path.join(platform.base, "ledger")
+    with open(path, "w"):
+        pass
+    os.chmod(path, 0o666)
+    return path
 
 
 def assert_lossless(report, ledger=None):

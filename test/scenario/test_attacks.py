@@ -9,7 +9,8 @@ import time
 
 import pytest
 from harness import Platform, modes, wait_for
-from test_crowd import Crowd, make_certificate, served_serial, weigh
+from loadgen import Crowd
+from test_crowd import make_certificate, served_serial, weigh
 
 SECONDS = float(os.environ.get("SLIPWAY_TEST_ATTACK_SECONDS", "4"))
 RATE = 100

@@ -1,14 +1,12 @@
 """A crowd of clients does not notice that routes, certificates and the program itself change under it."""
 import itertools
-import json
 import os
 import shutil
-import signal
 import subprocess
-import sys
 
 import harness
 from harness import wait_for
+from loadgen import Crowd
 
 SOCKETS = int(os.environ.get("SLIPWAY_TEST_SOCKETS", "200"))
 RATE = int(os.environ.get("SLIPWAY_TEST_RATE", "200"))
@@ -32,26 +30,6 @@ routes:
   - {{host: churn.test, path: /, service: site}}
   - {{host: churn{number}.test, path: /p{number}, service: site}}
 """
-
-
-class Crowd:
-    def __init__(self, platform, sockets=SOCKETS, rate=RATE):
-        self.process = subprocess.Popen(
-            [sys.executable, os.path.join(os.path.dirname(__file__), "crowd.py"), "app.test", str(platform.port),
-             str(platform.https_port), str(sockets), str(rate)], stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout.readline() == "ready\n"
-
-    def finish(self, timeout=60):
-        self.process.send_signal(signal.SIGTERM)
-        return json.loads(self.process.communicate(timeout=timeout)[0])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
 
 
 def make_certificate(folder, number, owner=None):
@@ -108,7 +86,7 @@ def test_changes_and_upgrades_are_not_noticed(platform):
     pids = sorted(instance["pid"] for instance in platform.instances("steady"))
     copies = binaries(platform)
     before = weigh(platform)
-    with Crowd(platform) as crowd:
+    with Crowd(platform, SOCKETS, RATE) as crowd:
         for number in range(1, CHANGES + 1):
             if number % 2:
                 platform.deploy(platform.folder("churn", {"slipway.yaml": CHURN.format(number=number)}))

@@ -10,8 +10,8 @@ import time
 
 import pytest
 from harness import Platform, modes, wait_for
-from loadgen import Load, assert_lossless
-from test_lossless import make_ledger, steady
+from loadgen import Load, assert_lossless, make_ledger
+from test_lossless import steady
 
 KILLS = int(os.environ.get("SLIPWAY_TEST_KILLS", "50"))
 

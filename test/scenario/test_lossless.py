@@ -4,7 +4,7 @@ import os
 
 import pytest
 from harness import wait_for
-from loadgen import Load, assert_lossless
+from loadgen import Load, assert_lossless, make_ledger
 
 DEPLOYS = int(os.environ.get("SLIPWAY_TEST_DEPLOYS", "200"))
 
@@ -22,14 +22,6 @@ services:
 
 def steady(platform, mark, ledger):
     return platform.folder("steady", {"slipway.yaml": MANIFEST.format(mark=mark, ledger=ledger)}, source="steady")
-
-
-def make_ledger(platform):
-    path = os.path.join(platform.base, "ledger")
-    with open(path, "w"):
-        pass
-    os.chmod(path, 0o666)
-    return path
 
 
 def test_many_deploys_and_rollbacks_lose_nothing(platform):

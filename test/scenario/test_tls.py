@@ -217,10 +217,10 @@ def test_no_handshake_fails_while_control_and_the_signer_are_killed(platform):
             platform.kill_role("control")
             time.sleep(0.7)
         wait_valid(platform, "a.test")
+        for _ in range(6):
+            platform.kill_role("signer")
+            time.sleep(0.5)
     assert all(one.serials == [before] for one in crowd)
-    platform.kill_role("signer")
-    wait_for(lambda: platform.role_pids("signer"), 10, "the signer is back")
-    assert wait_for(lambda: suppressed(lambda: handshake(platform, "a.test")), 10, "and signs") == before
     platform.stop()
     platform.start()
     assert wait_for(lambda: suppressed(lambda: handshake(platform, "a.test")), 5, "the stored one serves") == before

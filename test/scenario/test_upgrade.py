@@ -14,7 +14,7 @@ import time
 import harness
 import pytest
 from harness import BINARY, PLAIN_USER, wait_for
-from loadgen import Load, assert_lossless
+from loadgen import Load, assert_lossless, make_ledger
 
 NEXT = os.environ.get("SLIPWAY_NEXT_BINARY", os.path.join(os.path.dirname(BINARY), "test", "support", "slipway-next"))
 
@@ -92,13 +92,6 @@ class Upgrades(harness.Platform):
         return self.folder("steady", {"slipway.yaml": MANIFEST.format(mark=mark, ledger=ledger, drain=drain)},
                            source="steady")
 
-    def make_ledger(self):
-        path = os.path.join(self.base, "ledger")
-        with open(path, "w"):
-            pass
-        os.chmod(path, 0o666)
-        return path
-
     def app_pids(self):
         return sorted(instance["pid"] for instance in self.instances("steady"))
 
@@ -167,7 +160,7 @@ class WebSocket:
 
 
 def test_three_upgrades_and_a_downgrade_lose_nothing(platform):
-    ledger = platform.make_ledger()
+    ledger = make_ledger(platform)
     platform.deploy(platform.steady(ledger))
     keeper, apps = platform.role_pids("keeper"), platform.app_pids()
     platform.upgrade(platform.next)
@@ -244,7 +237,7 @@ def test_a_binary_that_fails_its_trial_is_refused(one, fault):
 
 @pytest.mark.parametrize("fault", ["edge 500 crash", "control 700 crash", "logd 0 exit", "signer 0 hang", "edge 1500 exit"])
 def test_a_binary_whose_role_fails_is_returned_from(one, fault):
-    ledger = one.make_ledger()
+    ledger = make_ledger(one)
     one.deploy(one.steady(ledger))
     apps, keeper = one.app_pids(), one.role_pids("keeper")
     one.fault(fault)
@@ -269,7 +262,7 @@ def test_a_binary_whose_role_fails_is_returned_from(one, fault):
 
 @pytest.mark.parametrize("fault", ["keeper 0 crash", "keeper 0 hang"])
 def test_a_binary_that_cannot_take_over_gives_the_keeper_back(platform, fault):
-    ledger = platform.make_ledger()
+    ledger = make_ledger(platform)
     platform.deploy(platform.steady(ledger))
     apps = platform.app_pids()
     platform.fault(fault)
@@ -302,7 +295,7 @@ def test_control_killed_in_the_middle_is_no_reason_to_return_unless_again(one):
 
 
 def test_it_waits_for_no_deploy_and_says_so(one):
-    ledger = one.make_ledger()
+    ledger = make_ledger(one)
     folder = one.steady(ledger)
     with open(os.path.join(folder, "slipway.yaml"), "a") as manifest:
         manifest.write("  late: {type: worker, build: sleep 4, start: sleep 1000}\n")
@@ -315,7 +308,7 @@ def test_it_waits_for_no_deploy_and_says_so(one):
 
 
 def test_websockets_have_their_time_and_no_more(one):
-    ledger = one.make_ledger()
+    ledger = make_ledger(one)
     one.deploy(one.steady(ledger, drain="32s"))
     sockets = [WebSocket(one.port, "app.test") for _ in range(4)]
     one.upgrade(one.next)
@@ -328,7 +321,7 @@ def test_websockets_have_their_time_and_no_more(one):
 
 
 def test_a_deploy_while_old_edges_drain_is_as_lossless_as_ever(platform):
-    ledger = platform.make_ledger()
+    ledger = make_ledger(platform)
     platform.deploy(platform.steady(ledger, drain="8s"))
     with Load(platform) as load:
         sockets = [WebSocket(platform.port, "app.test") for _ in range(6)]
@@ -355,7 +348,7 @@ def test_of_two_upgrades_at_once_one_is_refused(one):
 
 
 def test_the_guard_of_the_new_keeper_clears_up_after_it(platform):
-    ledger = platform.make_ledger()
+    ledger = make_ledger(platform)
     platform.deploy(platform.steady(ledger))
     platform.upgrade(platform.next)
     os.kill(platform.role_pids("keeper")[0], signal.SIGKILL)
@@ -367,7 +360,7 @@ def test_the_guard_of_the_new_keeper_clears_up_after_it(platform):
 
 
 def test_the_platform_stops_in_the_middle_of_an_upgrade(one):
-    ledger = one.make_ledger()
+    ledger = make_ledger(one)
     one.deploy(one.steady(ledger))
     asked = subprocess.Popen(one.command("upgrade", "--state", one.state, one.next), env=one.environment,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
