@@ -291,7 +291,7 @@ void role_kill(struct role *role);
 void role_ready(struct role *role);
 const char *role_state_name(enum role_state state);
 /* Send to a role that is up; else nothing. One that does not read its channel is killed, and learns
- * all anew. */
+ * all anew; one that has closed it is about to end, and misses nothing. */
 void role_post(struct role *role, const void *message, size_t len, const char *const *strings,
                size_t string_count, int fd);
 

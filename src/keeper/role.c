@@ -108,8 +108,8 @@ void role_post(struct role *role, const void *message, size_t len, const char *c
         memcpy(bytes + total, strings[i], size);
         total += size;
     }
-    if (channel_post(&role->channel, bytes, total, &fd, fd >= 0 ? 1 : 0) < 0 &&
-        role->channel.io.loop) {
+    /* ERR_IO: it has closed its end. It may be storing its last things; its exit tells the rest. */
+    if (channel_post(&role->channel, bytes, total, &fd, fd >= 0 ? 1 : 0) == ERR_LIMIT) {
         log_warning("%s does not read its messages: it is started anew", short_title(role));
         role_kill(role);
     }

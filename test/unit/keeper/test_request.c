@@ -1,3 +1,4 @@
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keeper/keeper_private.h"
@@ -133,6 +134,25 @@ static void a_spawn_whose_input_was_lost_is_refused_for_want_of_room(void **stat
     assert_int_equal(reply.code, ERR_LIMIT);
 }
 
+/* A control that was told to end closes its channel and then its store: not to be killed there. */
+static void a_role_that_has_closed_its_channel_ends_on_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    struct role *control = &fixture->roles[0];
+    int status = 0;
+
+    fd_closep(&fixture->control);
+    control->pid = fork();
+    assert_true(control->pid >= 0);
+    if (control->pid == 0) {
+        (void)usleep(300000);
+        _exit(0);
+    }
+    request_reply(&fixture->keeper, control->life, 7, NULL);
+    assert_int_equal(waitpid(control->pid, &status, 0), control->pid);
+    assert_true(WIFEXITED(status));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -140,6 +160,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(control_is_answered_under_its_number),
         TEST(a_spawn_whose_input_was_lost_is_refused_for_want_of_room),
+        TEST(a_role_that_has_closed_its_channel_ends_on_its_own),
         TEST(what_an_edge_sends_never_answers_a_request_of_control),
     };
 
