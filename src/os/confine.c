@@ -22,8 +22,9 @@
 #define CONFINE_ARCH 0u
 #endif
 
-#define CALLS_MAX 120u
-#define RULES_MAX 16u /* values of all rules together: four times as many */
+#define CALLS_MAX  120u
+#define RULES_MAX  16u  /* values of all rules together: four times as many */
+#define VALUES_MAX 100u /* of one rule: the program's jumps are bytes */
 
 #define LOAD(field)                                                                                \
     ((struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field)))
@@ -83,6 +84,7 @@ static void allow_streams(struct program *program)
 
 static void allow_rule(struct program *program, const struct confine_rule *rule)
 {
+    assert(rule->value_count <= VALUES_MAX);
     add(program, SKIP_UNLESS((unsigned)rule->call, (uint8_t)(2 * rule->value_count + 2)));
     add(program, LOAD_ARGUMENT(rule->argument));
     for (size_t i = 0; i < rule->value_count; i++) {

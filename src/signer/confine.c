@@ -3,14 +3,15 @@
 #include "os/confine.h"
 
 #include "signer/signer_private.h"
+#include <fcntl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 static const int allowed[] = {
     /* its channels */
     SYS_recvmsg,
     SYS_sendmsg,
     SYS_close,
-    SYS_fcntl, /* seals of a memfd, duplicates of descriptors */
     SYS_fstat,
     SYS_newfstatat, /* fstat(2) of newer C libraries */
     SYS_epoll_ctl,
@@ -33,14 +34,26 @@ static const int allowed[] = {
     SYS_futex,
     SYS_getpid,
     SYS_gettid,
-    SYS_tgkill, /* abort(3) */
     SYS_rt_sigaction,
     SYS_restart_syscall,
     SYS_exit,
     SYS_exit_group,
 };
 
+/* Not F_SETOWN and its like: with them a descriptor sends signals. */
+static const uint32_t fcntl_commands[] = {F_DUPFD_CLOEXEC, F_GETFD, F_SETFD,
+                                          F_GETFL,         F_SETFL, F_GET_SEALS};
+
 void signer_confine(void)
 {
-    confine(&(struct confine_spec){.calls = allowed, .call_count = ARRAY_LEN(allowed)});
+    const uint32_t own_pid[] = {(uint32_t)getpid()};
+    const struct confine_rule rules[] = {
+        {SYS_fcntl, 1, fcntl_commands, ARRAY_LEN(fcntl_commands)},
+        {SYS_tgkill, 0, own_pid, 1}, /* abort(3) */
+    };
+
+    confine(&(struct confine_spec){.calls = allowed,
+                                   .call_count = ARRAY_LEN(allowed),
+                                   .rules = rules,
+                                   .rule_count = ARRAY_LEN(rules)});
 }

@@ -62,8 +62,8 @@ static void acknowledge(struct signer *signer)
         struct peer *peer = container_of(node, struct peer, node);
 
         if (peer->role == KEEPER_ROLE_CONTROL &&
-            channel_post(&peer->channel, &ack, sizeof(ack), NULL, 0) != 0)
-            log_warning("control does not take messages");
+            channel_post(&peer->channel, &ack, sizeof(ack), NULL, 0) == ERR_LIMIT)
+            log_warning("control does not read its messages");
     }
     log_debug("keys of version %llu are in use", (unsigned long long)ack.version);
 }
@@ -105,9 +105,10 @@ static void answer(struct peer *peer, const struct request *request)
         log_debug("a signature is refused: %s", error_text(code));
     message.header.is_refused = code != 0;
     message.header.len = code == 0 ? (uint32_t)len : 0;
+    /* Else it is gone, and its successor asks again. */
     if (channel_post(&peer->channel, &message, sizeof(message.header) + message.header.len, NULL,
-                     0) != 0)
-        log_warning("an edge does not take its signatures");
+                     0) == ERR_LIMIT)
+        log_warning("an edge does not read its signatures");
 }
 
 static void on_peer_message(struct channel *channel, const void *message, size_t len, int *fds,
