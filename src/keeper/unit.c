@@ -1,11 +1,12 @@
 /* Units: one process tree each, from the fork to the last process's end.
  *
- *            exec fails: the request is refused, and the rest goes unseen
- *   STARTING ─────────────────────────────────────────────┐
- *      │ exec                                              ▼
- *   RUNNING ── the leader ends ──────────────────────► SWEEPING ── nothing is left ──► EXITED ──
- * FORGET │ STOP                                              ▲ STOPPING ── the leader ends, others
- * have the grace ─► LINGERING ── they end, or the grace does ──┘
+ *   STARTING ── exec fails: the request is refused, the rest goes unseen ────┐
+ *      │ exec                                                                │
+ *   RUNNING ── the leader ends ─────────────────────────────────────────┐    │
+ *      │ STOP                                                           ▼    ▼
+ *   STOPPING ── the leader ends, nobody else has the grace ──────────► SWEEPING ─► EXITED ─ FORGET
+ *      │ the leader ends, others have the grace                         ▲
+ *   LINGERING ── they end, or the grace does ───────────────────────────┘
  *
  * Only EXITED is told to control as the end: by then no process, no port and no lock of the unit is
  * left.

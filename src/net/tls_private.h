@@ -1,10 +1,12 @@
 /* tls_private.h - what the files of TLS share.
  *
- *   tls_server.c      tables: certificates, authorities, names       tls_key.c     keys that are
- * elsewhere tls_hello.c       what a ClientHello gets                        tls_ticket.c  session
- * tickets tls_client.c      verification, sessions                         tls_stream.c  OpenSSL's
- * way to the socket tls_connection.c  accept, handshake, read, write, free           tls_error.c
- * why it failed
+ *   tls_server.c      tables: certificates, authorities, names
+ *   tls_hello.c       what a ClientHello gets
+ *   tls_key.c         keys that are elsewhere
+ *   tls_ticket.c      session tickets
+ *   tls_client.c      verification, sessions
+ *   tls_stream.c      OpenSSL's way to the socket
+ *   tls_connection.c  accept, handshake, read, write, free
  */
 #ifndef NET_TLS_PRIVATE_H
 #define NET_TLS_PRIVATE_H
