@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "cli/cli_private.h"
 #include "config/source.h"
+#include "net/x509.h"
 #include "os/socket.h"
 #include <unistd.h>
 
@@ -138,30 +139,64 @@ static struct listening listening_at(struct command *command, const struct json 
     return listening;
 }
 
-/* A route that says nothing of TLS goes along with another one of its host. */
-static bool is_served_with_tls(const struct manifest *manifest, const struct manifest_route *route)
+static const struct json *certificate_named(const struct json *certificates, struct slice name)
 {
-    for (size_t i = 0; i < manifest->route_count; i++)
-        if (strcmp(manifest->routes[i].host, route->host) == 0 &&
-            manifest->routes[i].tls.is_given && manifest->routes[i].tls.mode != MANIFEST_TLS_OFF)
+    json_each (item, certificates)
+        if (slice_eq(slice_from(json_get_text(item, "name", "?")), name))
+            return item;
+    return NULL;
+}
+
+/* Of another host, as the edges choose it: that of the wildcard above, else of routes for any. */
+static const struct json *certificate_above(struct command *command,
+                                            const struct json *certificates, const char *host)
+{
+    const char *dot = strchr(host, '.');
+    const struct json *found =
+        dot ? certificate_named(certificates, slice_from(arena_printf(command->arena, "*%s", dot)))
+            : NULL;
+    return found ? found : certificate_named(certificates, (struct slice){"", 0});
+}
+
+static bool certificate_covers(const struct json *item, const char *host)
+{
+    struct slice rest = slice_from(json_get_text(item, "names", ""));
+    while (rest.len)
+        if (x509_name_covers(slice_trim(slice_cut(&rest, ',')), slice_from(host)))
             return true;
-    return false;
+    return strcmp(json_get_text(item, "state", ""), "on demand") == 0;
+}
+
+/* What a host is served with may be said by another route of it, of any app; or the host is one of
+ * those that a wider route's certificate is for. */
+static bool is_served_with_tls(struct command *command, const struct json *certificates,
+                               const struct manifest_route *route)
+{
+    if (certificate_named(certificates, slice_from(route->host)))
+        return true;
+    if (route->tls.is_given) /* off */
+        return false;
+    const struct json *above = certificate_above(command, certificates, route->host);
+    return above && certificate_covers(above, route->host);
 }
 
 /* Where the app answers, for people who just saw it go live. */
 static void print_addresses(struct command *command, const struct manifest *manifest)
 {
     struct call call = {.method = "GET", .target = "/v1/status", .is_repeatable = true};
-    struct json *status = NULL;
+    struct call ask_certificates = {
+        .method = "GET", .target = "/v1/certificates", .is_repeatable = true};
+    struct json *status = NULL, *answer = NULL;
     struct error err = {0};
-    if (platform_call_json(command, &call, NULL, &status, &err) < 0)
+    if (platform_call_json(command, &call, NULL, &status, &err) < 0 ||
+        platform_call_json(command, &ask_certificates, NULL, &answer, &err) < 0)
         return;
     struct listening http = listening_at(command, status, "http_address", 80),
                      https = listening_at(command, status, "https_address", 443);
     for (size_t i = 0; i < manifest->route_count; i++) {
         const struct manifest_route *route = &manifest->routes[i];
-        bool is_tls =
-            is_served_with_tls(manifest, route) && json_get_integer(status, "https_port", 0) > 0;
+        bool is_tls = json_get_integer(status, "https_port", 0) > 0 &&
+                      is_served_with_tls(command, json_get(answer, "certificates"), route);
         const struct listening *listening = is_tls ? &https : &http;
         printf("  http%s://%s%s%s  %s\n", is_tls ? "s" : "",
                route->host[0] ? route->host : listening->host, listening->suffix, route->path,

@@ -15,10 +15,16 @@
 
 /* ---- URLs, names, texts */
 
+/* By address: a name that begins with "127." may lead anywhere. */
 static bool host_is_loopback(struct slice host)
 {
-    return slice_eq(host, SLICE("localhost")) || slice_eq(host, SLICE("[::1]")) ||
-           slice_starts_with(host, SLICE("127."));
+    char text[INET_ADDRSTRLEN];
+    struct in_addr address;
+    if (slice_eq(host, SLICE("localhost")) || slice_eq(host, SLICE("[::1]")))
+        return true;
+    snprintf(text, sizeof(text), SLICE_FORMAT, SLICE_ARG(host));
+    return host.len < sizeof(text) && inet_pton(AF_INET, text, &address) == 1 &&
+           ntohl(address.s_addr) >> 24 == IN_LOOPBACKNET;
 }
 
 bool acme_url_is_valid(struct slice url, bool is_plain_allowed)

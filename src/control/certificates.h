@@ -18,6 +18,7 @@
 
 struct certificates;
 struct control;
+struct deploy;
 struct json_writer;
 struct snapshot_builder;
 
@@ -55,5 +56,9 @@ void certificates_write_problems(struct certificates *all, struct json_writer *w
 
 /* Files that a manifest names: readable, of one pair, not expired. The error says what to do. */
 MUST_USE int certificates_check(const struct manifest *manifest, struct error *err);
+
+/* Tells the deploy's watchers of files whose certificate is not for the host of its route: it is
+ * served all the same, since somebody may want just that, but clients will refuse it. */
+void certificates_say_doubts(const struct manifest *manifest, struct deploy *deploy);
 
 #endif

@@ -7,18 +7,35 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/certificates_private.h"
+#include "deploy/deploy.h"
 #include "os/file.h"
 #include <pwd.h>
 #include <unistd.h>
 
-/* ERR_PERMISSION gets a hint that can be pasted. */
+/* Asked once: the user database may be slow, and files that cannot be read are tried again and
+ * again. */
+static const char *own_name(void)
+{
+    static char name[64];
+    const struct passwd *user = name[0] ? NULL : getpwuid(geteuid());
+
+    if (user)
+        (void)snprintf(name, sizeof name, "%s", user->pw_name);
+    else if (!name[0])
+        (void)snprintf(name, sizeof name, "%u", (unsigned)geteuid());
+    return name;
+}
+
 static int read_file(const char *path, struct buf *ret_content, struct error *err)
 {
     int code = file_read(path, CERTIFICATE_FILE_BYTES, ret_content, err);
 
     if (code == ERR_PERMISSION)
-        error_hint(err, "it is read as uid %u: setfacl -m u:%u:r '%s' (and x on its folders)",
-                   (unsigned)geteuid(), (unsigned)geteuid(), path);
+        error_hint(err,
+                   "the platform runs as the user '%s', which may not read it; let it in: `sudo "
+                   "setfacl -m u:%s:r '%s'`, and the same with x in place of r for each folder on "
+                   "the way that is closed to others",
+                   own_name(), own_name(), path);
     else if (code == ERR_NOT_FOUND)
         error_hint(err, "the path is one on the server, as its user sees it");
     return code;
@@ -205,6 +222,39 @@ static int check_pair(const struct manifest_tls *tls, const char *host, struct e
     material_free(material);
     buf_wipe(&key_pem);
     return code;
+}
+
+/* The same pair may stand at several routes of a host. */
+static bool is_told_before(const struct manifest *manifest, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (manifest->routes[i].tls.mode == MANIFEST_TLS_FILES &&
+            strcmp(manifest->routes[i].host, manifest->routes[index].host) == 0)
+            return true;
+    return false;
+}
+
+void certificates_say_doubts(const struct manifest *manifest, struct deploy *deploy)
+{
+    for (size_t i = 0; i < manifest->route_count; i++) {
+        const struct manifest_route *route = &manifest->routes[i];
+        struct buf key_pem = BUF_INIT(CERTIFICATE_FILE_BYTES);
+        struct material *material = NULL;
+
+        if (route->tls.mode == MANIFEST_TLS_FILES && !is_told_before(manifest, i) &&
+            read_pair(route->host, route->tls.cert, route->tls.key, &key_pem, &material, NULL) ==
+                0 &&
+            !material->covers_host)
+            deploy_say(deploy, DEPLOY_WARNING, "certificate", NULL, NULL,
+                       "the certificate '%s' is not for %s, so clients will refuse it; it is for: "
+                       "%.300s%s. Put one for %s there (it is taken without another deploy), or "
+                       "write 'tls: acme' at the route",
+                       route->tls.cert, route->host,
+                       material->names[0] ? material->names : "no name",
+                       strlen(material->names) > 300 ? " …" : "", route->host);
+        material_free(material);
+        buf_wipe(&key_pem);
+    }
 }
 
 static int check_authority(const char *ca, struct error *err)

@@ -13,13 +13,14 @@
 int certificates_authority_make(struct certificates *all, struct error *err)
 {
     struct buf pem = BUF_INIT(65536);
-    char machine[128] = "", name[192];
+    char machine[128] = "", name[65];
     int code;
 
     if (all->authority_pem)
         return 0;
     (void)gethostname(machine, sizeof machine - 1);
-    (void)snprintf(name, sizeof name, "Slipway local authority (%.100s)", machine);
+    /* As much of it as fits into a common name (RFC 5280, ub-common-name: 64). */
+    (void)snprintf(name, sizeof name, "Slipway local authority (%.38s)", machine);
     buf_wipe(&all->authority_key);
     code = x509_make_key(&all->authority_key, err);
     if (code == 0)
@@ -37,12 +38,6 @@ int certificates_authority_make(struct certificates *all, struct error *err)
     }
     log_info("the local authority is made: `slipway trust` shows it");
     return 0;
-}
-
-/* When two thirds of its life are over. */
-static uint64_t renewal_of(const struct material *material)
-{
-    return material->not_before + (material->not_after - material->not_before) / 3 * 2;
 }
 
 static bool is_by_authority(const struct certificates *all, const struct material *material)
@@ -89,10 +84,11 @@ void certificate_issue(struct certificate *certificate)
     struct error err = {0};
     int code;
 
-    if (now && second < renewal_of(now) && second >= now->not_before && now->covers_host &&
+    if (now && second < material_renewal_s(now) && second >= now->not_before && now->covers_host &&
         is_by_authority(certificate->all, now)) {
         /* The wall clock may be set meanwhile: look now and then. */
-        certificate_work_in(certificate, MIN((renewal_of(now) - second) * 1000, (uint64_t)3600000));
+        certificate_work_in(certificate,
+                            MIN((material_renewal_s(now) - second) * 1000, (uint64_t)3600000));
         return;
     }
     code = make_leaf(certificate, &key_pem, &chain, &err);

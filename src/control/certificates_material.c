@@ -16,16 +16,6 @@ void material_free(struct material *material)
     free(material);
 }
 
-/* Whether a name of a certificate stands for `host`: a wildcard of either for one label. */
-static bool covers(const char *name, const char *host)
-{
-    const char *dot = strchr(host, '.');
-
-    if (strcmp(name, host) == 0)
-        return true;
-    return name[0] == '*' && name[1] == '.' && host[0] != '*' && dot && strcmp(name + 1, dot) == 0;
-}
-
 static void take_facts(struct material *material, const char *host, const struct x509_facts *facts)
 {
     struct buf names = BUF_INIT(65536);
@@ -33,7 +23,8 @@ static void take_facts(struct material *material, const char *host, const struct
     material->covers_host = host[0] == '\0';
     for (size_t i = 0; i < facts->name_count; i++) {
         buf_printf(&names, "%s%s", i ? ", " : "", facts->names[i]);
-        material->covers_host = material->covers_host || covers(facts->names[i], host);
+        material->covers_host = material->covers_host ||
+                                x509_name_covers(slice_from(facts->names[i]), slice_from(host));
     }
     material->names = buf_take(&names);
     material->not_before = facts->not_before;
@@ -74,6 +65,11 @@ int material_make(const char *host, struct slice chain, struct slice key_pem,
     }
     *ret_material = material;
     return 0;
+}
+
+uint64_t material_renewal_s(const struct material *material)
+{
+    return material->not_before + (material->not_after - material->not_before) / 3 * 2;
 }
 
 struct file_stamp file_stamp_of(const char *path)

@@ -36,6 +36,8 @@ void material_free(struct material *material); /* NULL allowed */
 /* ERR_INVALID: not PEM, or the key is another's. */
 MUST_USE int material_make(const char *host, struct slice chain, struct slice key_pem,
                            struct material **ret_material, struct error *err);
+/* When one of the local authority is made anew: two thirds of its life are over. */
+uint64_t material_renewal_s(const struct material *material);
 
 struct file_stamp { /* what tells that a file was replaced */
     uint64_t inode, size, modified_ns, changed_ns;
@@ -72,7 +74,7 @@ struct certificate {
     uint64_t work_at_us;                     /* loop time of the next look at the source; 0: none */
     struct file_stamp cert_stamp, key_stamp; /* as they were tried last */
     bool has_tried_files;
-    char last_error[512], hint[256];
+    char last_error[512], hint[512];
     uint64_t last_error_at_us;     /* wall clock; 0: none */
     struct ocsp_fetch *ocsp_fetch; /* under way; NULL */
     uint64_t ocsp_at_us;           /* loop time of the next one; 0: at once */

@@ -28,8 +28,7 @@ static struct view view_of(const struct certificate *certificate)
     if (serving && serving->not_after < clock_wall_us() / 1000000)
         view.state = "expired";
     if (certificate->config.mode == MANIFEST_TLS_INTERNAL && serving)
-        view.renewal_at_us =
-            (serving->not_before + (serving->not_after - serving->not_before) / 3 * 2) * 1000000;
+        view.renewal_at_us = material_renewal_s(serving) * 1000000;
     if (!is_acme(certificate))
         return view;
     if (!serving && !certificate->is_demanded && certificate->config.is_on_demand)
@@ -46,11 +45,6 @@ static struct view view_of(const struct certificate *certificate)
     return view;
 }
 
-static const char *source_of(const struct certificate *certificate)
-{
-    return tls_mode_name(certificate->config.mode);
-}
-
 static void write_one(struct json_writer *writer, const struct certificate *certificate)
 {
     const struct material *material =
@@ -61,7 +55,7 @@ static void write_one(struct json_writer *writer, const struct certificate *cert
     json_begin_object(writer, NULL);
     json_write_text(writer, "name", certificate->host);
     json_write_text(writer, "app", route->config.app);
-    json_write_text(writer, "source", source_of(certificate));
+    json_write_text(writer, "source", tls_mode_name(certificate->config.mode));
     json_write_text(writer, "state", view.state);
     json_write_text(writer, "issuer", material ? material->issuer : NULL);
     json_write_text(writer, "names", material ? material->names : NULL);

@@ -287,6 +287,7 @@ int control_deploy_create(struct control *control, const char *name, const struc
     deploy->release = release->number;
     deploy->source_bytes = (uint64_t)json_get_integer(request, "source_bytes", 0);
     deploy->source_files = (uint64_t)json_get_integer(request, "source_files", 0);
+    certificates_say_doubts(release->manifest, deploy);
     app->next_release++;
     app_write(app);
     app_write_release(app, release);

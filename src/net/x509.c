@@ -209,6 +209,16 @@ int x509_read(struct slice chain_pem, struct arena *arena, struct x509_facts *re
     return code;
 }
 
+bool x509_name_covers(struct slice name, struct slice host)
+{
+    ptrdiff_t dot = slice_find_byte(host, '.');
+
+    if (slice_eq(name, host))
+        return true;
+    return dot > 0 && slice_starts_with(name, SLICE("*.")) && host.ptr[0] != '*' &&
+           slice_eq(slice_sub(name, 1, SIZE_MAX), slice_sub(host, (size_t)dot, SIZE_MAX));
+}
+
 /* ---- keys */
 
 /* Instead of asking a terminal: there is no password. */

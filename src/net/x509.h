@@ -32,6 +32,9 @@ struct x509_facts {     /* texts in the caller's arena */
 /* The facts of the first certificate of a PEM chain. ERR_INVALID: what is wrong with it. */
 MUST_USE int x509_read(struct slice chain_pem, struct arena *arena, struct x509_facts *ret_facts,
                        struct error *err);
+/* Whether a name of a certificate stands for `host` (both lower case): the same, or "*." for one
+ * label of it (RFC 9525 §6.3). A host that is a wildcard itself is covered by the same one only. */
+bool x509_name_covers(struct slice name, struct slice host);
 /* A private key in any PEM form (PKCS #1, SEC 1, PKCS #8; not encrypted): its id and PKCS #8 DER.
  * ERR_INVALID. Error texts never show it. */
 MUST_USE int x509_read_key(struct slice key_pem, uint8_t ret_id[PEER_KEY_ID_BYTES],

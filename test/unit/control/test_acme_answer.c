@@ -33,6 +33,8 @@ static void urls_are_of_https_or_of_a_directory_on_loopback(void **state)
         {"http://localhost/dir", false, true},
         {"http://[::1]:14000/dir", false, true},
         {"http://localhost.evil.example/", false, false},
+        {"http://127.evil.example/", false, false},
+        {"http://127.0.0.1.evil.example:80/", false, false},
         {"http://127.0.0.1@evil.example/", false, false},
         {"https://user:word@ca.example/", false, false},
         {"https://", false, false},

@@ -556,6 +556,24 @@ static void an_hmac_signature_is_that_of_the_rfc(void **state)
     buf_done(&key);
 }
 
+static void a_wildcard_stands_for_one_label(void **state)
+{
+    static const struct {
+        const char *name, *host;
+        bool is_covered;
+    } cases[] = {
+        {"a.test", "a.test", true},     {"a.test", "b.test", false},   {"*.test", "a.test", true},
+        {"*.test", "b.a.test", false},  {"*.test", "test", false},     {"*.test", ".test", false},
+        {"*.test", "*.test", true},     {"*.test", "*.a.test", false}, {"a.test", "*.test", false},
+        {"*.a.test", "b.a.test", true}, {"*", "test", false},          {"", "a.test", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+        assert_int_equal(x509_name_covers(slice_from(cases[i].name), slice_from(cases[i].host)),
+                         cases[i].is_covered);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -563,6 +581,7 @@ int main(void)
         cmocka_unit_test(a_leaf_verifies_against_its_authority_which_signs_leaves_only),
         cmocka_unit_test(a_leaf_does_not_outlive_its_authority),
         cmocka_unit_test(the_ari_identifier_is_that_of_the_rfc),
+        cmocka_unit_test(a_wildcard_stands_for_one_label),
         cmocka_unit_test(responder_and_must_staple_are_found),
         cmocka_unit_test(a_challenge_certificate_carries_the_digest_in_a_critical_extension),
         cmocka_unit_test(what_is_no_certificate_is_refused),
