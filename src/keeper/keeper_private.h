@@ -264,28 +264,39 @@ void keeper_close(struct keeper *keeper);
 /* The first listener of a kind; NULL: none. */
 const struct listener *listener_first(const struct keeper *keeper, enum keeper_listener_kind kind);
 
-/* role.c */
-MUST_USE int roles_init(struct keeper *keeper, struct error *err);
+/* role_table.c */
 MUST_USE int roles_make_table(struct keeper *keeper, struct error *err);
+MUST_USE int roles_init(struct keeper *keeper, struct error *err);
+void roles_start(struct keeper *keeper);
+void roles_done(struct keeper *keeper);
 /* A row of the table, down and without anything that it needs. */
 MUST_USE int role_add(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
                       struct role **ret_role, struct error *err);
 const struct keeper_role_entry *role_entry_find(const struct keeper *keeper, uint64_t kind);
+struct role *role_find(struct keeper *keeper, enum keeper_role kind, unsigned index);
+struct role *role_find_pid(struct keeper *keeper, pid_t pid);
+/* An edge more, with an index that no living edge has. ERR_LIMIT: there is none. On failure the
+ * table is as before. */
+MUST_USE int edge_add(struct keeper *keeper, struct error *err);
+unsigned edges_addable(const struct keeper *keeper);
+bool role_is_current(const struct role *role); /* runs the present binary, and is to go on */
+unsigned edges_current(const struct keeper *keeper);
+unsigned roles_deaths(const struct keeper *keeper); /* of the current ones */
+/* One that does not serve with the present binary; of the edges only current ones are asked for.
+ * KEEPER_ROLE_COUNT: of any kind. */
+const struct role *role_find_unready(const struct keeper *keeper, enum keeper_role kind);
+
+/* role.c */
+const char *role_name(const struct role *role); /* "edge 1" */
 void role_start(struct role *role);
 void role_resumed(struct role *role, int channel_fd, uint64_t timer_at_us); /* its process lives */
 /* Have it end and started anew with the present binary; SIGKILL after grace_ms. */
 void role_replace(struct role *role, uint32_t grace_ms);
-/* An edge more, with an index that no living edge has. ERR_LIMIT: there is none. */
-MUST_USE int edge_add(struct keeper *keeper, struct error *err);
-unsigned edges_addable(const struct keeper *keeper);
 void edge_retire(struct role *role, uint32_t grace_ms); /* ends for good once it has drained */
 enum keeper_role_phase role_phase(const struct role *role);
-void roles_start(struct keeper *keeper);
-void roles_done(struct keeper *keeper);
-struct role *role_find(struct keeper *keeper, enum keeper_role kind, unsigned index);
-struct role *role_find_pid(struct keeper *keeper, pid_t pid);
 bool role_is_up(const struct role *role);
 void role_exited(struct role *role, int wait_status);
+void role_timer_due(struct loop_timer *timer); /* role->timer */
 void role_quit(struct role *role, uint64_t grace_ms);
 void role_kill(struct role *role);
 void role_ready(struct role *role);

@@ -164,7 +164,7 @@ void request_received(struct role *role, const void *message, size_t len, int *f
     /* What a request was refused for is told to the one who asked; only malformed ones are for the
      * keeper's log. */
     if (code == ERR_INVALID || code == ERR_PERMISSION)
-        log_failure(&err, "%s sent %s", role->title + strlen(KEEPER_TITLE_PREFIX), name);
+        log_failure(&err, "%s sent %s", role_name(role), name);
     /* Only control counts its requests: what an edge says must not pass for an answer to it. */
     if (role->entry->role == KEEPER_ROLE_CONTROL)
         request_reply(keeper, role->life, message_request(message, len), &err);

@@ -5,9 +5,6 @@
  *    └───────────────────┴────────────────────┘
  *   any ── QUIT ──► QUITTING ── ends ──► ENDED
  *                      └── replaced (an upgrade) ── ends ──► STARTING
- *
- * An ENDED edge keeps its index, its counters and its row: the next edge that is added goes on with
- * them.
  */
 #include "keeper/keeper_private.h"
 
@@ -30,10 +27,9 @@
 #define BACKOFF_FIRST_US 10000u
 /* A role that is killed again and again must still be back within 200 ms; one that cannot start
  * costs seven attempts a second. */
-#define BACKOFF_LAST_US   (140u * 1000u)
-#define ROLE_OOM_SCORE    (-500)
-#define MESSAGE_MAX       (32u * 1024u)
-#define ACCESS_PIPE_BYTES (1024 * 1024)
+#define BACKOFF_LAST_US (140u * 1000u)
+#define ROLE_OOM_SCORE  (-500)
+#define MESSAGE_MAX     (32u * 1024u)
 /* From the end of the grace to SIGKILL. */
 #define RETIRE_MARGIN_US (5u * 1000000u)
 
@@ -48,34 +44,16 @@ const char *role_state_name(enum role_state state)
     return state_names[state];
 }
 
-static const char *short_title(const struct role *role)
+const char *role_name(const struct role *role)
 {
     return role->title + strlen(KEEPER_TITLE_PREFIX);
 }
 
 static void role_set_state(struct role *role, enum role_state state)
 {
-    log_debug("%s (pid %d): %s -> %s", short_title(role), (int)role->pid, state_names[role->state],
+    log_debug("%s (pid %d): %s -> %s", role_name(role), (int)role->pid, state_names[role->state],
               state_names[state]);
     role->state = state;
-}
-
-struct role *role_find(struct keeper *keeper, enum keeper_role kind, unsigned index)
-{
-    for (size_t i = 0; i < keeper->role_count; i++) {
-        if (keeper->roles[i].entry->role == kind && keeper->roles[i].index == index)
-            return &keeper->roles[i];
-    }
-    return NULL;
-}
-
-struct role *role_find_pid(struct keeper *keeper, pid_t pid)
-{
-    for (size_t i = 0; i < keeper->role_count; i++) {
-        if (keeper->roles[i].pid == pid)
-            return &keeper->roles[i];
-    }
-    return NULL;
 }
 
 bool role_is_up(const struct role *role)
@@ -110,7 +88,7 @@ void role_post(struct role *role, const void *message, size_t len, const char *c
     }
     /* ERR_IO: it has closed its end. It may be storing its last things; its exit tells the rest. */
     if (channel_post(&role->channel, bytes, total, &fd, fd >= 0 ? 1 : 0) == ERR_LIMIT) {
-        log_warning("%s does not read its messages: it is started anew", short_title(role));
+        log_warning("%s does not read its messages: it is started anew", role_name(role));
         role_kill(role);
     }
 }
@@ -209,7 +187,7 @@ void role_start(struct role *role)
     role->started_wall_us = clock_wall_us();
     role->life++;
     if (role_begin(role, &err) < 0) {
-        log_failure(&err, "unable to start %s", short_title(role));
+        log_failure(&err, "unable to start %s", role_name(role));
         role->quick_deaths = MAX(role->quick_deaths, 1u); /* not again within this call */
         role_plan_restart(role);
         return;
@@ -222,7 +200,7 @@ void role_start(struct role *role)
 }
 
 /* Down: it has waited long enough. Up: it was told to end, and has not. */
-static void timer_due(struct loop_timer *timer)
+void role_timer_due(struct loop_timer *timer)
 {
     struct role *role = container_of(timer, struct role, timer);
 
@@ -230,7 +208,7 @@ static void timer_due(struct loop_timer *timer)
         role_start(role);
         return;
     }
-    log_info("%s (pid %d) did not end in time: SIGKILL", short_title(role), (int)role->pid);
+    log_info("%s (pid %d) did not end in time: SIGKILL", role_name(role), (int)role->pid);
     role_kill(role);
 }
 
@@ -251,7 +229,7 @@ void role_ready(struct role *role)
     if (role->state != ROLE_STARTING)
         return;
     role_set_state(role, ROLE_SERVING);
-    log_info("%s is ready after %u ms (pid %d)", short_title(role),
+    log_info("%s is ready after %u ms (pid %d)", role_name(role),
              (unsigned)((clock_monotonic_us() - role->started_at_us) / 1000), (int)role->pid);
     handover_state(role);
     upgrade_role_ready(role);
@@ -271,14 +249,14 @@ static void log_end(struct role *role, int wait_status)
     int code = spawn_result(role->result_fd, role->title, &err);
 
     if (code < 0 && code != ERR_UNAVAILABLE)
-        log_failure(&err, "%s", short_title(role));
+        log_failure(&err, "%s", role_name(role));
     else if (role->state == ROLE_QUITTING)
-        log_debug("%s ended", short_title(role));
+        log_debug("%s ended", role_name(role));
     else if (WIFSIGNALED(wait_status))
-        log_warning("%s (pid %d) was killed by signal %d (%s)", short_title(role), (int)role->pid,
+        log_warning("%s (pid %d) was killed by signal %d (%s)", role_name(role), (int)role->pid,
                     WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
     else
-        log_warning("%s (pid %d) exited with status %d", short_title(role), (int)role->pid,
+        log_warning("%s (pid %d) exited with status %d", role_name(role), (int)role->pid,
                     WEXITSTATUS(wait_status));
 }
 
@@ -302,7 +280,7 @@ static void gauges_clear(struct role *role)
 
 static void edge_retired(struct role *role)
 {
-    log_info("%s has drained", short_title(role));
+    log_info("%s has drained", role_name(role));
     fd_closep(&role->access_writer); /* logd sees the end */
     gauges_clear(role);
     role_set_state(role, ROLE_ENDED);
@@ -410,149 +388,7 @@ enum keeper_role_phase role_phase(const struct role *role)
     return phases[role->state];
 }
 
-/* ---- the table */
-
-static int edge_make_counters(struct role *role, struct error *err)
-{
-    struct counters *counters;
-    size_t size = 0;
-    void *base = NULL;
-    int code = memory_shared("slipway counters", sizeof(struct counters), &role->counters_fd, err);
-
-    if (code == 0)
-        code = memory_map(role->counters_fd, true, false, &base, &size, err);
-    if (code != 0)
-        return code;
-    counters = base;
-    counters->magic = COUNTERS_MAGIC;
-    counters->version = COUNTERS_VERSION;
-    memory_unmap(base, size);
-    return 0;
-}
-
-static int edge_make_pipe(struct role *role, struct error *err)
-{
-    struct keeper *keeper = role->keeper;
-    CLEANUP(fd_closep) int reader = -1;
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-        return error_errno(err, errno, "unable to make an access pipe");
-    reader = ends[0];
-    role->access_writer = ends[1];
-    (void)fcntl(role->access_writer, F_SETPIPE_SZ, ACCESS_PIPE_BYTES);
-    /* Unique for the life of the state folder: no unit has the upper half, no other pipe this
-     * time. */
-    keeper->access_stamp = MAX(keeper->access_stamp + 1, clock_wall_us());
-    return stream_add(
-        keeper, UINT64_C(1) << 63 | (keeper->access_stamp * KEEPER_EDGES_MAX + role->index - 1), 0,
-        KEEPER_STREAM_ACCESS, "", &reader, err);
-}
-
-int role_add(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
-             struct role **ret_role, struct error *err)
-{
-    struct role *role = &keeper->roles[keeper->role_count];
-
-    if (keeper->role_count == keeper->options->role_count + KEEPER_EDGES_MAX)
-        return error_set(err, ERR_LIMIT, "the table of roles is full");
-    *role = (struct role){.keeper = keeper,
-                          .entry = entry,
-                          .index = index,
-                          .result_fd = -1,
-                          .counters_fd = -1,
-                          .access_writer = -1,
-                          .timer = {.on_timer = timer_due}};
-    keeper->role_count++;
-    if (keeper->policy.is_root) {
-        int code = users_find(entry->user, &role->uid, &role->gid, err);
-
-        if (code < 0)
-            return code;
-    }
-    if (index)
-        (void)snprintf(role->title, sizeof role->title, KEEPER_TITLE_PREFIX "%s %u", entry->name,
-                       index);
-    else
-        (void)snprintf(role->title, sizeof role->title, KEEPER_TITLE_PREFIX "%s", entry->name);
-    *ret_role = role;
-    return 0;
-}
-
-static int role_init(struct keeper *keeper, const struct keeper_role_entry *entry, unsigned index,
-                     struct error *err)
-{
-    struct role *role;
-    int code = role_add(keeper, entry, index, &role, err);
-
-    if (code == 0 && entry->is_per_edge)
-        code = edge_make_counters(role, err);
-    if (code == 0 && entry->is_per_edge)
-        code = edge_make_pipe(role, err);
-    return code;
-}
-
-const struct keeper_role_entry *role_entry_find(const struct keeper *keeper, uint64_t kind)
-{
-    for (size_t i = 0; i < keeper->options->role_count; i++) {
-        if (keeper->options->roles[i].role == kind)
-            return &keeper->options->roles[i];
-    }
-    return NULL;
-}
-
-unsigned edges_addable(const struct keeper *keeper)
-{
-    unsigned count = KEEPER_EDGES_MAX;
-
-    for (size_t i = 0; i < keeper->role_count; i++) {
-        const struct role *role = &keeper->roles[i];
-
-        count -= role->entry->role == KEEPER_ROLE_EDGE && role->state != ROLE_ENDED;
-    }
-    return count;
-}
-
-/* A row that ended, else one more. */
-static int edge_find_row(struct keeper *keeper, struct role **ret_role, struct error *err)
-{
-    unsigned highest = 0;
-    int code;
-
-    for (size_t i = 0; i < keeper->role_count; i++) {
-        struct role *role = &keeper->roles[i];
-
-        if (role->entry->role != KEEPER_ROLE_EDGE)
-            continue;
-        highest = MAX(highest, role->index);
-        if (role->state == ROLE_ENDED) {
-            *ret_role = role;
-            return 0;
-        }
-    }
-    if (highest >= KEEPER_EDGES_MAX)
-        return error_set(err, ERR_LIMIT, "%u edges are there already", KEEPER_EDGES_MAX);
-    code = role_add(keeper, role_entry_find(keeper, KEEPER_ROLE_EDGE), highest + 1, ret_role, err);
-    return code < 0 ? code : edge_make_counters(*ret_role, err);
-}
-
-int edge_add(struct keeper *keeper, struct error *err)
-{
-    struct role *control = role_find(keeper, KEEPER_ROLE_CONTROL, 0);
-    struct role *role;
-    int code = edge_find_row(keeper, &role, err);
-
-    if (code == 0)
-        code = edge_make_pipe(role, err);
-    if (code < 0)
-        return code;
-    stream_announce(keeper, 0);
-    if (control)
-        handover_counters(role, control);
-    role->quick_deaths = role->deaths = 0;
-    role_start(role);
-    return 0;
-}
+/* ---- from one binary to the next */
 
 /* Its process lives; what the timer was for follows from the state. */
 void role_resumed(struct role *role, int channel_fd, uint64_t timer_at_us)
@@ -562,59 +398,9 @@ void role_resumed(struct role *role, int channel_fd, uint64_t timer_at_us)
     role->channel = (struct channel){.on_message = channel_message, .on_closed = channel_gone};
     if (role_is_up(role) &&
         channel_start(&role->channel, role->keeper->loop, channel_fd, &err) < 0) {
-        log_failure(&err, "%s is started anew", short_title(role));
+        log_failure(&err, "%s is started anew", role_name(role));
         role_kill(role);
     }
     if (timer_at_us)
         loop_timer_start(role->keeper->loop, &role->timer, timer_at_us);
-}
-
-int roles_make_table(struct keeper *keeper, struct error *err)
-{
-    keeper->roles = calloc(keeper->options->role_count + KEEPER_EDGES_MAX, sizeof *keeper->roles);
-    return keeper->roles ? 0 : error_set(err, ERR_LIMIT, "no memory for the table of roles");
-}
-
-int roles_init(struct keeper *keeper, struct error *err)
-{
-    const struct keeper_options *options = keeper->options;
-
-    if (roles_make_table(keeper, err) < 0)
-        return err ? err->code : ERR_LIMIT;
-    for (size_t i = 0; i < options->role_count; i++) {
-        const struct keeper_role_entry *entry = &options->roles[i];
-        unsigned count = entry->is_per_edge ? options->edge_count : 1;
-
-        for (unsigned n = 0; n < count; n++) {
-            int code = role_init(keeper, entry, entry->is_per_edge ? n + 1 : 0, err);
-
-            if (code < 0)
-                return code;
-        }
-    }
-    stream_announce(keeper, 0); /* the access pipes are there for the first logd */
-    return 0;
-}
-
-void roles_start(struct keeper *keeper)
-{
-    for (size_t i = 0; i < keeper->role_count; i++)
-        role_start(&keeper->roles[i]);
-}
-
-void roles_done(struct keeper *keeper)
-{
-    for (size_t i = 0; i < keeper->role_count; i++) {
-        struct role *role = &keeper->roles[i];
-
-        loop_timer_stop(&role->timer);
-        if (role->channel.io.loop)
-            channel_stop(&role->channel);
-        fd_close(role->result_fd);
-        fd_close(role->counters_fd);
-        fd_close(role->access_writer);
-    }
-    free(keeper->roles);
-    keeper->roles = NULL;
-    keeper->role_count = 0;
 }

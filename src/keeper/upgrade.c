@@ -335,37 +335,6 @@ int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted, co
 
 /* ---- the roles */
 
-static bool is_current(const struct role *role)
-{
-    return role->binary == role->keeper->binary.id && !role->is_retiring &&
-           role->state != ROLE_ENDED;
-}
-
-static unsigned edges_current(const struct keeper *keeper)
-{
-    unsigned count = 0;
-
-    for (size_t i = 0; i < keeper->role_count; i++)
-        count += keeper->roles[i].entry->role == KEEPER_ROLE_EDGE && is_current(&keeper->roles[i]);
-    return count;
-}
-
-/* One that is retiring or ended is not waited for; of the edges the old ones neither. */
-static const struct role *find_unready(const struct keeper *keeper, enum keeper_role kind)
-{
-    for (size_t i = 0; i < keeper->role_count; i++) {
-        const struct role *role = &keeper->roles[i];
-        bool is_edge = role->entry->role == KEEPER_ROLE_EDGE;
-
-        if ((kind != KEEPER_ROLE_COUNT && role->entry->role != kind) ||
-            (is_edge && !is_current(role)))
-            continue;
-        if (!is_current(role) || role->state != ROLE_SERVING)
-            return role;
-    }
-    return NULL;
-}
-
 static void upgrade_fail(struct keeper *keeper, const struct error *err)
 {
     struct upgrade *upgrade = &keeper->upgrade;
@@ -392,9 +361,9 @@ static void edges_retire_all_but_current(struct keeper *keeper)
         struct role *role = &keeper->roles[i];
 
         if (role->entry->role != KEEPER_ROLE_EDGE || role->is_retiring ||
-            role->state == ROLE_ENDED || (is_current(role) && surplus == 0))
+            role->state == ROLE_ENDED || (role_is_current(role) && surplus == 0))
             continue;
-        surplus -= is_current(role);
+        surplus -= role_is_current(role);
         edge_retire(role, keeper->upgrade.drain_ms);
     }
 }
@@ -412,21 +381,12 @@ static void upgrade_finish(struct keeper *keeper)
     upgrade_end(keeper, is_return ? KEEPER_UPGRADE_RETURNED : KEEPER_UPGRADE_DONE);
 }
 
-static unsigned deaths_of_current(const struct keeper *keeper)
-{
-    unsigned deaths = 0;
-
-    for (size_t i = 0; i < keeper->role_count; i++)
-        deaths += is_current(&keeper->roles[i]) ? keeper->roles[i].deaths : 0;
-    return deaths;
-}
-
 /* Quiet for WATCH_US: nobody died, and all serve. */
 static void watch_due(struct keeper *keeper)
 {
     struct upgrade *upgrade = &keeper->upgrade;
-    const struct role *role = find_unready(keeper, KEEPER_ROLE_COUNT);
-    unsigned deaths = deaths_of_current(keeper);
+    const struct role *role = role_find_unready(keeper, KEEPER_ROLE_COUNT);
+    unsigned deaths = roles_deaths(keeper);
     struct error err = {0};
 
     if (!role && deaths == upgrade->deaths_seen) {
@@ -439,7 +399,7 @@ static void watch_due(struct keeper *keeper)
         return;
     }
     error_set(&err, ERR_FAILED, "%s is not ready 30 s after all roles were replaced",
-              role ? role->title + strlen(KEEPER_TITLE_PREFIX) : "a role");
+              role ? role_name(role) : "a role");
     upgrade_fail(keeper, &err);
 }
 
@@ -465,10 +425,9 @@ static void timer_due(struct loop_timer *timer)
         watch_due(keeper);
         break;
     default:
-        role = find_unready(keeper, role_of(upgrade->stage));
+        role = role_find_unready(keeper, role_of(upgrade->stage));
         error_set(&err, ERR_FAILED, "%s of version %s was not ready within %u s",
-                  role ? role->title + strlen(KEEPER_TITLE_PREFIX) : "a role",
-                  keeper->binary.version, STAGE_US / 1000000u);
+                  role ? role_name(role) : "a role", keeper->binary.version, STAGE_US / 1000000u);
         error_hint(&err, "the platform's own log says more");
         upgrade_fail(keeper, &err);
         break;
@@ -506,12 +465,12 @@ static void upgrade_enter(struct keeper *keeper, enum upgrade_stage stage)
     if (stage == UPGRADE_WATCH) {
         within_us = WATCH_US;
         upgrade->watch_started_us = loop_now_us(keeper->loop);
-        upgrade->deaths_seen = deaths_of_current(keeper);
+        upgrade->deaths_seen = roles_deaths(keeper);
     }
     loop_timer_start_in(keeper->loop, &upgrade->timer, within_us);
     if (stage == UPGRADE_EDGES)
         edges_add_missing(keeper);
-    else if (role && !is_current(role))
+    else if (role && !role_is_current(role))
         role_replace(role, REPLACE_MS);
 }
 
@@ -520,7 +479,7 @@ static void upgrade_advance(struct keeper *keeper)
     struct upgrade *upgrade = &keeper->upgrade;
 
     while (upgrade->stage >= UPGRADE_SIGNER && upgrade->stage < UPGRADE_WATCH) {
-        if (find_unready(keeper, role_of(upgrade->stage)) ||
+        if (role_find_unready(keeper, role_of(upgrade->stage)) ||
             (upgrade->stage == UPGRADE_EDGES &&
              edges_current(keeper) < keeper->options->edge_count))
             return;
@@ -552,16 +511,15 @@ void upgrade_role_died(struct role *role, int wait_status)
 {
     struct keeper *keeper = role->keeper;
     struct error err = {0};
-    const char *title = role->title + strlen(KEEPER_TITLE_PREFIX);
 
-    if (keeper->upgrade.stage < UPGRADE_SIGNER || !is_current(role) || role->deaths < DEATHS_MAX ||
-        keeper->upgrade.phase != KEEPER_UPGRADE_REPLACING)
+    if (keeper->upgrade.stage < UPGRADE_SIGNER || !role_is_current(role) ||
+        role->deaths < DEATHS_MAX || keeper->upgrade.phase != KEEPER_UPGRADE_REPLACING)
         return;
     if (WIFSIGNALED(wait_status))
-        error_set(&err, ERR_FAILED, "%s of version %s died twice, of signal %d", title,
+        error_set(&err, ERR_FAILED, "%s of version %s died twice, of signal %d", role_name(role),
                   keeper->binary.version, WTERMSIG(wait_status));
     else
-        error_set(&err, ERR_FAILED, "%s of version %s ended twice, with status %d", title,
+        error_set(&err, ERR_FAILED, "%s of version %s ended twice, with status %d", role_name(role),
                   keeper->binary.version, WEXITSTATUS(wait_status));
     error_hint(&err, "the platform's own log says more");
     upgrade_fail(keeper, &err);
