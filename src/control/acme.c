@@ -68,7 +68,7 @@ static bool item_has_valid(const struct acme_item *item)
     return item->has_certificate && item->not_after_us > clock_wall_us();
 }
 
-/* Does it need a certificate, and from when on? UINT64_MAX: not yet planned. */
+/* From when on an order is to be made. A plan that lies too far ahead does not count. */
 static uint64_t item_due_us(const struct acme_item *item)
 {
     uint64_t due_us = item->has_certificate ? item->renew_at_us : 0;
@@ -240,7 +240,7 @@ static void on_timer(struct loop_timer *timer)
 static void on_tidy(struct loop_timer *timer)
 {
     struct acme *acme = container_of(timer, struct acme, tidy);
-    acme_record_drop_expired(acme);
+    acme_record_drop_old(acme);
     loop_timer_start_in(acme->loop, timer, 24 * LOOK_AGAIN_US);
 }
 
@@ -387,12 +387,7 @@ int acme_want(struct acme *acme, const struct acme_spec *spec, struct error *err
     /* While its spec is still the old one: an order speaks of it. */
     if (item->order && !item->order->is_cancelled)
         acme_order_halt(item->order);
-    result = acme_spec_copy(spec, item, err);
-    if (result < 0) {
-        if (!item->order && !item->arena)
-            acme_item_release(item);
-        return result;
-    }
+    acme_spec_copy(spec, item);
     item->fingerprint = fingerprint;
     item_forget_certificate(item);
     if (acme_record_load_item(item, &story) < 0)
@@ -472,21 +467,6 @@ int acme_status(struct acme *acme, const char *name, struct acme_status *ret_sta
         return ERR_NOT_FOUND;
     status_fill(item, ret_status);
     return 0;
-}
-
-void acme_each(struct acme *acme, struct acme_visitor *visitor)
-{
-    struct slice key;
-    void *value;
-    size_t cursor = 0;
-    while (map_next(acme->items, &cursor, &key, &value)) {
-        const struct acme_item *item = value;
-        struct acme_status status;
-        if (!item->arena)
-            continue;
-        status_fill(item, &status);
-        visitor->on_status(visitor, &status);
-    }
 }
 
 /* ---- life */

@@ -128,9 +128,6 @@ void acme_forget(struct acme *acme, const char *name);
 /* A person asks: try now what waits after a failure, renew now what is valid. The limits of CAs
  * still hold. ERR_NOT_FOUND; ERR_EXISTS: under way already. */
 MUST_USE int acme_renew(struct acme *acme, const char *name, struct error *err);
-/* Names of all certificates of the store that were wanted on demand, valid now: for a new start. */
-MUST_USE int acme_stored_on_demand(struct acme *acme, struct arena *arena, const char ***ret_names,
-                                   size_t *ret_count, struct error *err);
 
 /* ---- challenges */
 
@@ -176,10 +173,5 @@ struct acme_status { /* texts live until the next call or callback */
 };
 /* ERR_NOT_FOUND. */
 MUST_USE int acme_status(struct acme *acme, const char *name, struct acme_status *ret_status);
-/* All that are wanted, in no order. */
-struct acme_visitor {
-    void (*on_status)(struct acme_visitor *visitor, const struct acme_status *status);
-};
-void acme_each(struct acme *acme, struct acme_visitor *visitor);
 
 #endif

@@ -79,16 +79,16 @@ static void order_issued(struct acme_order *order, struct slice chain,
 {
     struct acme_item *item = order->item;
     struct error err = {0};
+    if (acme_record_issue(order, chain, facts, &err) < 0) {
+        order->is_kept = true; /* it can be downloaded again */
+        acme_order_fail(order, ACME_BLAME_LOCAL, &err);
+        return;
+    }
     acme_keep_text(&item->certificate_directory, order->account->directory->url);
     acme_keep_text(&item->ari_id, facts->ari_id);
     item->not_before_us = facts->not_before * 1000000;
     item->not_after_us = facts->not_after * 1000000;
     acme_item_succeeded(item);
-    if (acme_record_issue(order, chain, &err) < 0) {
-        order->is_kept = true; /* it can be downloaded again */
-        acme_order_fail(order, ACME_BLAME_LOCAL, &err);
-        return;
-    }
     item->has_certificate = item->is_covering = true;
     acme_renewal_plan(item);
     log_info("certificate %s: issued by %s", item->name, facts->issuer);

@@ -224,6 +224,7 @@ void acme_order_start(struct acme_item *item, size_t ca)
     order->deadline.on_timer = on_deadline;
     order->hook_command = item->spec.dns_hook ? strdup(item->spec.dns_hook) : NULL;
     acme_call_init(&order->call, acme);
+    acme_renewal_forget(acme, item); /* the answer would be taken for one on the next certificate */
     item->order = order;
     list_push_back(&acme->orders, &order->node);
     acme->order_count++;
@@ -325,7 +326,7 @@ static void order_settle_failure(struct acme_order *order)
         log_warning("certificate %s: %s; trying %s", item->name, order->err.text,
                     item->spec.cas[ca].directory);
         order->first_err = order->err;
-        order->is_failing = order->is_resumed = order->is_kept = false;
+        order->is_failing = order->is_resumed = order->is_kept = order->is_sweeping = false;
         order->is_account_renewed = false;
         order->ca = ca;
         urls_clear(order);

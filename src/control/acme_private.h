@@ -22,6 +22,8 @@
 #include "net/https_client.h"
 #include "net/tls_probe.h"
 
+struct x509_facts;
+
 #define ACME_NONCES_MAX      16u
 #define ACME_NONCE_SIZE      (HTTPS_HEADER_MAX + 1)
 #define ACME_ID_SIZE         33u /* hexadecimal digits of half a SHA-256 */
@@ -262,7 +264,7 @@ void acme_deliver(struct acme *acme, struct acme_item *item);
 /* Its order is over: freed when nobody wants it any more. */
 void acme_item_release(struct acme_item *item);
 /* An attempt is over. */
-void acme_item_succeeded(struct acme_item *item); /* before it is recorded */
+void acme_item_succeeded(struct acme_item *item);
 void acme_item_failed(struct acme_item *item, enum acme_blame blame, bool is_policy,
                       const struct error *err);
 
@@ -278,11 +280,13 @@ MUST_USE int acme_record_load_order(struct acme_order *order, char ret_account[A
 MUST_USE int acme_record_save_order(struct acme_order *order, struct error *err);
 void acme_record_drop_order(struct acme_item *item);
 /* The certificate, no order any more, no failures: at once. */
-MUST_USE int acme_record_issue(struct acme_order *order, struct slice chain_pem, struct error *err);
+MUST_USE int acme_record_issue(struct acme_order *order, struct slice chain_pem,
+                               const struct x509_facts *facts, struct error *err);
 /* Key and chain, to be wiped. */
 MUST_USE int acme_record_load_pair(struct acme_item *item, struct buf *ret_key,
                                    struct buf *ret_chain, struct error *err);
-void acme_record_drop_expired(struct acme *acme);
+/* Of names that nobody wants: certificates that have expired, orders and failures of long ago. */
+void acme_record_drop_old(struct acme *acme);
 bool acme_names_are_covered(const char *const *names, size_t name_count, const char **have,
                             size_t have_count);
 
@@ -353,8 +357,7 @@ void acme_order_download(struct acme_order *order);
 /* acme_spec.c */
 MUST_USE int acme_spec_check(const struct acme_spec *spec, struct error *err);
 uint64_t acme_spec_fingerprint(const struct acme_spec *spec);
-MUST_USE int acme_spec_copy(const struct acme_spec *spec, struct acme_item *item,
-                            struct error *err);
+void acme_spec_copy(const struct acme_spec *spec, struct acme_item *item);
 
 /* acme_validate.c */
 void acme_order_authorize(struct acme_order *order); /* fetch authorizations from the cursor on */

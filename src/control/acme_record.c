@@ -2,7 +2,7 @@
  *
  *   limits/ID            of a directory: tokens, pause
  *   accounts/ID          directory, email, URL at the CA     keys/account/ID      PEM
- *   names/NAME           failures, next attempt, last error
+ *   names/NAME           failures, next attempt, last error; none: all is well
  *   orders/NAME          URL, CA, what hooks presented       keys/order/NAME      PEM
  *   certificates/NAME    names, dates, directory             keys/certificate/NAME PEM, key then
  * chain
@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "net/x509.h"
 #include "store/store.h"
 
 #define ARENA_BYTES      (512ull * 1024)
@@ -21,6 +22,8 @@
 #define RECORD_MAX       (256ull * 1024)
 #define KEY_SIZE         (STORE_KEY_MAX + 1)
 #define ORDER_LIFE_US    (7ull * 24 * 3600 * 1000000)
+#define FAILURE_LIFE_US  (30ull * 24 * 3600 * 1000000)
+#define DROPS_AT_ONCE    50u /* names of a transaction */
 #define KEY_END          "-----END PRIVATE KEY-----"
 
 static const char *key_of(char buffer[KEY_SIZE], const char *folder, const char *name)
@@ -342,9 +345,11 @@ void acme_record_drop_order(struct acme_item *item)
 
 /* ---- certificates */
 
-int acme_record_issue(struct acme_order *order, struct slice chain_pem, struct error *err)
+int acme_record_issue(struct acme_order *order, struct slice chain_pem,
+                      const struct x509_facts *facts, struct error *err)
 {
-    struct acme_item *item = order->item;
+    const struct acme_item *item = order->item;
+    char key[KEY_SIZE];
     struct store_transaction *transaction CLEANUP(store_transaction_freep) =
         store_transaction_new();
     struct buf value CLEANUP(buf_done) = BUF_INIT(RECORD_MAX);
@@ -355,10 +360,10 @@ int acme_record_issue(struct acme_order *order, struct slice chain_pem, struct e
     for (size_t i = 0; i < item->spec.name_count; i++)
         json_write_text(&writer, NULL, item->spec.names[i]);
     json_end_array(&writer);
-    json_write_text(&writer, "directory", item->certificate_directory);
-    json_write_time(&writer, "not_before", item->not_before_us);
-    json_write_time(&writer, "not_after", item->not_after_us);
-    json_write_text(&writer, "ari_id", item->ari_id);
+    json_write_text(&writer, "directory", order->account->directory->url);
+    json_write_time(&writer, "not_before", facts->not_before * 1000000);
+    json_write_time(&writer, "not_after", facts->not_after * 1000000);
+    json_write_text(&writer, "ari_id", facts->ari_id);
     json_write_time(&writer, "issued_at", clock_wall_us());
     json_write_boolean(&writer, "on_demand", item->spec.is_on_demand);
     json_end_object(&writer);
@@ -367,9 +372,7 @@ int acme_record_issue(struct acme_order *order, struct slice chain_pem, struct e
     buf_append_slice(&pair, chain_pem);
     put(transaction, "keys/certificate", item->name, &pair);
     delete_order(transaction, item->name);
-    buf_clear(&value);
-    write_item(item, &value);
-    put(transaction, "names", item->name, &value);
+    store_delete(transaction, key_of(key, "names", item->name));
     return commit(order->acme, transaction, err);
 }
 
@@ -389,60 +392,74 @@ int acme_record_load_pair(struct acme_item *item, struct buf *ret_key, struct bu
     return 0;
 }
 
-/* Certificates that nobody wants and whose time is over, with all that belongs to them. */
-void acme_record_drop_expired(struct acme *acme)
+/* ---- what is over */
+
+static bool is_expired(const struct json *certificate)
 {
-    static const char *const folders[] = {"certificates", "keys/certificate", "names", "orders",
-                                          "keys/order"};
-    struct arena *arena CLEANUP(arena_freep) = arena_new(LIST_ARENA_BYTES);
-    struct store_entry *entries;
-    size_t count;
+    return get_time(certificate, "not_after") <= clock_wall_us();
+}
+
+static bool is_order_old(const struct json *order)
+{
+    return get_time(order, "created_at") + ORDER_LIFE_US < clock_wall_us();
+}
+
+/* No wait and no block is as long. */
+static bool is_failure_old(const struct json *name)
+{
+    return get_time(name, "last_error_at") + FAILURE_LIFE_US < clock_wall_us();
+}
+
+static void drop_commit(struct acme *acme, struct store_transaction **transaction)
+{
     struct error err = {0};
-    const char *prefix = "/acme/certificates/";
+    if (commit(acme, *transaction, &err) < 0)
+        log_failure(&err, "unable to forget what is over");
+    store_transaction_freep(transaction);
+    *transaction = store_transaction_new();
+}
+
+/* The records of a folder that are over and of no name that is wanted, with those of the same name
+ * in other folders. */
+static void drop_from(struct acme *acme, const char *folder, bool (*is_over)(const struct json *),
+                      const char *const *others, size_t other_count)
+{
+    struct arena *arena CLEANUP(arena_freep) = arena_new(LIST_ARENA_BYTES);
+    struct store_transaction *transaction CLEANUP(store_transaction_freep) =
+        store_transaction_new();
+    struct store_entry *entries;
+    size_t count, gathered = 0;
+    struct error err = {0};
+    char key[KEY_SIZE], prefix[KEY_SIZE];
+    size_t prefix_len = strlen(key_of(prefix, folder, ""));
     if (store_range(acme->store, prefix, 0, arena, &entries, &count, &err) < 0) {
-        log_failure(&err, "unable to look for expired certificates");
+        log_failure(&err, "unable to look for what is over");
         return;
     }
     for (size_t i = 0; i < count; i++) {
-        struct store_transaction *transaction CLEANUP(store_transaction_freep) = NULL;
         struct arena *scratch CLEANUP(arena_freep) = arena_new(ARENA_BYTES);
-        const char *name = entries[i].key.ptr + strlen(prefix);
-        char key[KEY_SIZE];
+        const char *name = entries[i].key.ptr + prefix_len;
         struct json *json;
         if (map_get(acme->items, slice_from(name)) ||
-            json_parse(scratch, entries[i].value, &json, &err) < 0 ||
-            get_time(json, "not_after") > clock_wall_us())
+            json_parse(scratch, entries[i].value, &json, NULL) < 0 || !is_over(json))
             continue;
-        transaction = store_transaction_new();
-        for (size_t j = 0; j < ARRAY_LEN(folders); j++)
-            store_delete(transaction, key_of(key, folders[j], name));
-        if (commit(acme, transaction, &err) < 0)
-            log_failure(&err, "certificate %s", name);
-        else
-            log_info("certificate %s has expired, nobody wants it: forgotten", name);
+        store_delete(transaction, key_of(key, folder, name));
+        for (size_t j = 0; j < other_count; j++)
+            store_delete(transaction, key_of(key, others[j], name));
+        log_info("certificate %s: nobody wants it, and its %s are over: forgotten", name, folder);
+        if (++gathered % DROPS_AT_ONCE == 0)
+            drop_commit(acme, &transaction);
     }
+    if (gathered % DROPS_AT_ONCE)
+        drop_commit(acme, &transaction);
 }
 
-int acme_stored_on_demand(struct acme *acme, struct arena *arena, const char ***ret_names,
-                          size_t *ret_count, struct error *err)
+void acme_record_drop_old(struct acme *acme)
 {
-    struct arena *list CLEANUP(arena_freep) = arena_new(LIST_ARENA_BYTES);
-    struct store_entry *entries;
-    size_t count, kept = 0;
-    const char *prefix = "/acme/certificates/";
-    int result = store_range(acme->store, prefix, 0, list, &entries, &count, err);
-    if (result < 0)
-        return result;
-    const char **names = arena_array_of(arena, const char *, count);
-    for (size_t i = 0; i < count; i++) {
-        struct arena *scratch CLEANUP(arena_freep) = arena_new(ARENA_BYTES);
-        struct json *json;
-        if (json_parse(scratch, entries[i].value, &json, NULL) == 0 &&
-            json_get_boolean(json, "on_demand", false) &&
-            get_time(json, "not_after") > clock_wall_us())
-            names[kept++] = arena_text(arena, entries[i].key.ptr + strlen(prefix));
-    }
-    *ret_names = names;
-    *ret_count = kept;
-    return 0;
+    static const char *const of_certificate[] = {"keys/certificate", "names", "orders",
+                                                 "keys/order"};
+    static const char *const of_order[] = {"keys/order"};
+    drop_from(acme, "certificates", is_expired, of_certificate, ARRAY_LEN(of_certificate));
+    drop_from(acme, "orders", is_order_old, of_order, ARRAY_LEN(of_order));
+    drop_from(acme, "names", is_failure_old, NULL, 0);
 }

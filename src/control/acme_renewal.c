@@ -13,7 +13,10 @@
 #define ARI_MIN_S     60ull
 #define ARI_MAX_S     (24ull * 3600)
 #define ARI_FAILED_S  3600ull
+#define LATEST_PART   10u /* of its life is left when it is renewed, whatever its CA says */
 #define ARI_NONE_US   (24ull * 3600 * 1000000) /* the CA has none: look again then */
+
+#define ARI_AHEAD_MAX_US ((ARI_MAX_S + 3600) * 1000000)
 
 struct acme_renewal {
     struct acme *acme;
@@ -33,8 +36,8 @@ void acme_renewal_plan(struct acme_item *item)
     uint64_t spread_us =
         hash_fast(item->name, strlen(item->name), item->not_after_us) % (life_us / 50 + 1);
     item->renew_at_us = item->not_before_us + life_us / 3 * 2 - spread_us;
-    if (item->ari_at_us)
-        item->renew_at_us = item->ari_at_us;
+    if (item->ari_at_us) /* a CA's mistake lets no certificate expire */
+        item->renew_at_us = MIN(item->ari_at_us, item->not_after_us - life_us / LATEST_PART);
     if (item->is_renewal_forced || !item->is_covering)
         item->renew_at_us = 1;
 }
@@ -158,6 +161,12 @@ static void renewal_ask(struct acme_renewal *renewal)
     renewal_get(renewal, url, on_info);
 }
 
+/* Further ahead than it is ever put: by a clock that was wrong. */
+static uint64_t ari_due_us(const struct acme_item *item)
+{
+    return item->ari_next_us > clock_wall_us() + ARI_AHEAD_MAX_US ? 0 : item->ari_next_us;
+}
+
 uint64_t acme_renewal_step(struct acme *acme)
 {
     struct acme_renewal *renewal = acme->renewal;
@@ -172,10 +181,10 @@ uint64_t acme_renewal_step(struct acme *acme)
         if (!item->arena || !item->has_certificate || !item->ari_id || item->order ||
             !acme_item_ca(item, item->certificate_directory))
             continue;
-        if (!next || item->ari_next_us < next->ari_next_us)
+        if (!next || ari_due_us(item) < ari_due_us(next))
             next = item;
     }
-    if (!next || next->ari_next_us > clock_wall_us())
+    if (!next || ari_due_us(next) > clock_wall_us())
         return next ? next->ari_next_us : UINT64_MAX;
     renewal->item = next;
     renewal->directory = acme_directory_of(acme, acme_item_ca(next, next->certificate_directory));

@@ -5,6 +5,23 @@
 
 #define SPEC_BYTES (256ull * 1024)
 
+static size_t text_bytes(const char *text)
+{
+    return text ? strlen(text) : 0;
+}
+
+/* Of what people may make as long as they like; names have a limit of their own. */
+static size_t spec_bytes(const struct acme_spec *spec)
+{
+    size_t bytes = text_bytes(spec->dns_hook);
+    for (size_t i = 0; i < spec->ca_count; i++) {
+        const struct acme_ca *ca = &spec->cas[i];
+        bytes += text_bytes(ca->directory) + text_bytes(ca->email) + text_bytes(ca->eab_key_id) +
+                 text_bytes(ca->eab_hmac) + text_bytes(ca->ca_file);
+    }
+    return bytes;
+}
+
 int acme_spec_check(const struct acme_spec *spec, struct error *err)
 {
     if (spec->name_count == 0 || spec->name_count > ACME_NAMES_MAX || spec->ca_count == 0 ||
@@ -22,6 +39,9 @@ int acme_spec_check(const struct acme_spec *spec, struct error *err)
     }
     if (spec->challenge == ACME_DNS_01 && !spec->dns_hook)
         return error_set(err, ERR_INVALID, "DNS-01 needs a hook");
+    if (spec_bytes(spec) > SPEC_BYTES / 4)
+        return error_set(err, ERR_LIMIT, "the settings of certificate %s are too long",
+                         spec->names[0]);
     for (size_t i = 0; i < spec->ca_count; i++)
         if (!acme_url_is_valid(slice_from(spec->cas[i].directory), true))
             return error_set(err, ERR_INVALID, "'%.200s' is not the URL of an ACME directory",
@@ -51,21 +71,9 @@ uint64_t acme_spec_fingerprint(const struct acme_spec *spec)
     return hash_text(hash_fast(rest, sizeof(rest), hash), spec->dns_hook);
 }
 
-int acme_spec_copy(const struct acme_spec *spec, struct acme_item *item, struct error *err)
+void acme_spec_copy(const struct acme_spec *spec, struct acme_item *item)
 {
     struct arena *arena = arena_new(SPEC_BYTES);
-    size_t bytes = spec->dns_hook ? strlen(spec->dns_hook) : 0;
-    for (size_t i = 0; i < spec->ca_count; i++)
-        bytes += strlen(spec->cas[i].directory) +
-                 (spec->cas[i].email ? strlen(spec->cas[i].email) : 0) +
-                 (spec->cas[i].eab_key_id ? strlen(spec->cas[i].eab_key_id) : 0) +
-                 (spec->cas[i].eab_hmac ? strlen(spec->cas[i].eab_hmac) : 0) +
-                 (spec->cas[i].ca_file ? strlen(spec->cas[i].ca_file) : 0);
-    if (bytes > SPEC_BYTES / 4) {
-        arena_free(arena);
-        return error_set(err, ERR_LIMIT, "the settings of certificate %s are too long",
-                         spec->names[0]);
-    }
     const char **names = arena_array_of(arena, const char *, spec->name_count);
     struct acme_ca *cas = arena_array_of(arena, struct acme_ca, spec->ca_count);
     for (size_t i = 0; i < spec->name_count; i++)
@@ -84,5 +92,4 @@ int acme_spec_copy(const struct acme_spec *spec, struct acme_item *item, struct 
     item->spec.names = names;
     item->spec.cas = cas;
     item->spec.dns_hook = arena_text(arena, spec->dns_hook);
-    return 0;
 }

@@ -8,6 +8,7 @@ import http.server
 import json
 import os
 import queue
+import resource
 import shutil
 import signal
 import socket
@@ -265,7 +266,8 @@ class Client:
                     "http_port": self.ports[0], "https_port": self.ports[1], **self.settings}
         self.log = open(self.log_path, "ab")
         self.process = subprocess.Popen([CLIENT, json.dumps(settings)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.log, text=True)
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        restore_signals=False)  # SIGXFSZ stays ignored: see fill_disk
         self.queue = queue.Queue()
         self.reader = threading.Thread(target=self.read, args=(self.process, self.queue), daemon=True)
         self.reader.start()
@@ -323,6 +325,11 @@ class Client:
         """Nothing happens for so long."""
         with contextlib.suppress(queue.Empty):
             raise AssertionError(f"unexpected: {self.queue.get(timeout=seconds)}")
+
+    def fill_disk(self, is_full):
+        """From now on its files do not grow, as if the disk were full; or they do again."""
+        _, hard = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (0 if is_full else hard, hard))
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)

@@ -3,6 +3,7 @@
 The client runs alone here, in a harness that answers challenges in place of the edges; names below "localhost" lead to it.
 """
 import os
+import threading
 import time
 
 import pytest
@@ -431,6 +432,71 @@ def test_the_ca_says_when_to_renew(lab):
     assert f'"replaces":"{first["id"]}"' in orders[1].replace(" ", "")
     harness.wait_for(lambda: 29 * 86400 < (client.status(NAME)["next_renewal"] - time.time() * 1000) / 1000 < 32 * 86400,
                      20, "the next renewal is within the window")
+
+
+def test_a_renewal_that_cannot_be_stored_is_fetched_again(lab):
+    is_full = []
+
+    def spoil(handler, path, payload):
+        if "/certZ/" in path and len(proxy.posts("/order-plz")) == 2 and not is_full:
+            is_full.append(True)
+            client.fill_disk(True)
+        return False
+
+    windows = {}
+
+    def window(identifier):
+        is_first = windows.setdefault("first", identifier) == identifier
+        return (in_iso(-7200), in_iso(-3600)) if is_first else (in_iso(30 * 86400), in_iso(31 * 86400))
+
+    proxy = lab.proxy(lab.pebble(), spoil=spoil, window=window)
+    client = lab.client(backoff_ms=1000)
+    client.want(NAME, cas=[proxy.ca()], challenge="http-01")
+    first = client.certificate(NAME)
+    failure = client.failure()
+    client.fill_disk(False)
+    assert "unable to record" in failure["text"], failure
+    second = client.certificate(NAME, timeout=15)
+    assert second["chain"] != first["chain"] and acme_lab.key_matches(second["chain"], second["key"])
+    assert len(proxy.posts("/order-plz")) == 2, "what was issued is fetched, not ordered again"
+
+
+def test_a_window_beyond_the_end_lets_no_certificate_expire(lab):
+    proxy = lab.proxy(lab.pebble(certificateValidityPeriod=90 * 86400),
+                      window=lambda _: (in_iso(100 * 86400), in_iso(101 * 86400)))
+    client = lab.client()
+    client.want(NAME, cas=[proxy.ca()], challenge="http-01")
+    client.certificate(NAME)
+    harness.wait_for(lambda: len([path for _, path, _ in proxy.requests if "renewal-info" in path]) > 0, 20, "the CA is asked")
+    time.sleep(0.5)
+    assert client.status(NAME)["next_renewal"] / 1000 < time.time() + 85 * 86400
+
+
+def test_what_a_ca_says_of_the_certificate_before_is_not_said_of_the_next(lab):
+    asked, go_on = threading.Event(), threading.Event()
+
+    def spoil(handler, path, payload):
+        if "/renewal-info/" in path and not asked.is_set():
+            asked.set()
+            go_on.wait(20)  # the answer arrives when the next one is there
+        return False
+
+    windows = {}
+
+    def window(identifier):
+        is_first = windows.setdefault("first", identifier) == identifier
+        return (in_iso(-7200), in_iso(-3600)) if is_first else (in_iso(30 * 86400), in_iso(31 * 86400))
+
+    proxy = lab.proxy(lab.pebble(), spoil=spoil, window=window)
+    client = lab.client()
+    client.want(NAME, cas=[proxy.ca()], challenge="http-01")
+    client.certificate(NAME)
+    assert asked.wait(20)
+    client.say(f"renew {NAME}")
+    client.certificate(NAME)
+    go_on.set()
+    client.quiet(3)
+    assert len(proxy.posts("/order-plz")) == 2
 
 
 def test_a_ca_that_knows_it_was_replaced_already_gets_an_order_of_its_own(lab):
