@@ -4,7 +4,7 @@ BUILD_PACKAGES="gcc libc6-dev meson ninja-build pkg-config libsqlite3-dev libyam
     zlib1g-dev libarchive-dev libpq-dev libssl-dev libnghttp2-dev libcurl4-openssl-dev libcurl4"
 STACK_PACKAGES="postgresql postgresql-client redis-server git python3 python3-venv util-linux"
 TEST_PACKAGES="testssl.sh slowhttptest libcmocka-dev clang clang-format clang-tidy cppcheck libclang-rt-14-dev python3-pytest python3-pytest-xdist
-    python3-jsonschema python3-yaml python3-h2 python3-hpack python3-grpcio openssl varnish valgrind
+    python3-jsonschema python3-cryptography python3-yaml python3-h2 python3-hpack python3-grpcio openssl varnish valgrind
     nginx-light apache2-bin lighttpd
     systemd iproute2 procps man-db mount bash zsh curl pebble openssl"
 # What only bench/conformance needs: the proxies that it sets beside ours.

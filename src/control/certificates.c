@@ -250,26 +250,39 @@ static void copy_config(struct certificate *certificate, const struct routes_hos
     certificate->config = config;
 }
 
+/* Names on demand go by the settings of their route. */
+static void settings_changed(struct certificate *route)
+{
+    certificate_each(certificate, route->all)
+    {
+        if (certificate->parent == route)
+            certificate_work_in(certificate, 0);
+    }
+}
+
 static void want(struct certificates *all, const struct routes_host *host, struct buf *text)
 {
     struct certificate *certificate;
     struct error err = {0};
+    bool was_others;
 
     if (certificate_make(all, host->host, &certificate, &err) != 0) {
         log_failure(&err, "no certificate for %s", host->host);
         return;
     }
+    was_others = certificate->parent != NULL; /* and its source is that route's */
     certificate->is_wanted = true;
     certificate->parent = NULL;
     buf_clear(text);
     config_text(host, text);
-    if (certificate->config_text && strcmp(certificate->config_text, buf_text(text)) == 0)
+    if (!was_others && certificate->config_text &&
+        strcmp(certificate->config_text, buf_text(text)) == 0)
         return;
-    if (certificate->config_text)
-        certificate_forget_acme(certificate);
+    certificate_forget_acme(certificate);
     free(certificate->config_text);
     certificate->config_text = strdup(buf_text(text));
     copy_config(certificate, host);
+    settings_changed(certificate);
     certificate->has_tried_files = false;
     certificate_succeeded(certificate);
     if (!certificate->config.is_on_demand || certificate->is_demanded)
@@ -315,6 +328,12 @@ static void look_at_routes(struct certificates *all)
     want_on_demand(all);
     if (!all->is_started)
         return; /* the routes of this moment may not be all */
+    /* Names on demand first: an order that ends cleans up by the settings of their route. */
+    certificate_each(certificate, all)
+    {
+        if (!certificate->is_wanted && certificate->parent)
+            certificate_remove(certificate);
+    }
     certificate_each(certificate, all)
     {
         if (!certificate->is_wanted)
@@ -329,12 +348,11 @@ static uint32_t add_material(struct snapshot_builder *builder,
                              const struct certificate *certificate)
 {
     const struct material *material = certificate->serving;
-    uint64_t now = clock_wall_us() / 1000000;
     struct slice ocsp = {0};
 
     if (!material)
         return 0;
-    if (material->ocsp_next > now)
+    if (material->ocsp_next > clock_wall_us() / 1000000)
         ocsp = buf_slice(&material->ocsp);
     return snapshot_builder_certificate(builder, certificate->host,
                                         (struct slice){material->chain, material->chain_len}, ocsp,
@@ -418,9 +436,9 @@ int certificates_new(struct control *control, struct certificates **ret_certific
     list_init(&all->hooks);
     list_init(&all->asks);
     certificates_keys_init(all);
-    code = certificates_load(all, err);
+    code = certificates_acme_new(all, err);
     if (code == 0)
-        code = certificates_acme_new(all, err);
+        code = certificates_load(all, err);
     if (code != 0) {
         certificates_free(all);
         return code;

@@ -123,6 +123,7 @@ static void promote(struct certificates *all)
 
         if (!pending || !certificates_key_is_known(all, pending->key_id))
             continue;
+        certificate_ocsp_stop(certificate); /* it asks about the one before */
         material_free(certificate->previous);
         certificate->previous = certificate->serving;
         certificate->serving = pending;
@@ -240,7 +241,6 @@ static void on_timeout(struct loop_timer *timer)
     if (all->keys_version > all->keys_acked && all->keys_fd >= 0) {
         log_warning("no signer has taken the newest keys within %u s", ACK_TIMEOUT_MS / 1000);
         acked(all, all->keys_version);
-        return;
     }
     certificates_keys_due(all);
 }

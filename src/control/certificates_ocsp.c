@@ -119,11 +119,23 @@ static int fetch_start(struct certificate *certificate, struct error *err)
     return code;
 }
 
+static void drop_what_is_over(struct certificate *certificate)
+{
+    struct material *material = certificate->serving;
+
+    if (material->ocsp.len == 0 || material->ocsp_next > clock_wall_us() / 1000000)
+        return;
+    buf_clear(&material->ocsp);
+    certificates_publish(certificate->all);
+}
+
 void certificate_look_at_ocsp(struct certificate *certificate)
 {
     const struct material *material = certificate->serving;
     struct error err = {0};
 
+    if (material)
+        drop_what_is_over(certificate);
     if (!material || !material->ocsp_url || certificate->ocsp_fetch ||
         certificate->ocsp_at_us > loop_now_us(certificate->all->control->loop) ||
         certificate->all->ocsp_count >= FETCHES_AT_ONCE)
