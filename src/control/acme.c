@@ -262,7 +262,7 @@ static void on_deliver(struct loop_deferred *deferred)
         struct buf chain CLEANUP(buf_done) = BUF_INIT(ACME_CHAIN_MAX);
         struct error err = {0};
         list_remove(&item->delivery);
-        if (acme_record_load_pair(item, &key, &chain, &err) == 0) {
+        if (acme_stored(acme, item->name, &key, &chain, &err) == 0) {
             acme->handler->on_certificate(acme->handler, item->name, buf_slice(&chain),
                                           buf_slice(&key));
             continue;

@@ -18,6 +18,7 @@
 #include "loop/loop.h"
 #include <stdbool.h>
 
+struct buf;
 struct https_client;
 struct store;
 struct acme;
@@ -128,6 +129,10 @@ void acme_forget(struct acme *acme, const char *name);
 /* A person asks: try now what waits after a failure, renew now what is valid. The limits of CAs
  * still hold. ERR_NOT_FOUND; ERR_EXISTS: under way already. */
 MUST_USE int acme_renew(struct acme *acme, const char *name, struct error *err);
+/* The newest pair of the store for this name, wanted or not; the key is to be wiped.
+ * ERR_NOT_FOUND, ERR_CORRUPT. */
+MUST_USE int acme_stored(struct acme *acme, const char *name, struct buf *ret_key,
+                         struct buf *ret_chain, struct error *err);
 
 /* ---- challenges */
 

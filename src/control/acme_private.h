@@ -282,9 +282,6 @@ void acme_record_drop_order(struct acme_item *item);
 /* The certificate, no order any more, no failures: at once. */
 MUST_USE int acme_record_issue(struct acme_order *order, struct slice chain_pem,
                                const struct x509_facts *facts, struct error *err);
-/* Key and chain, to be wiped. */
-MUST_USE int acme_record_load_pair(struct acme_item *item, struct buf *ret_key,
-                                   struct buf *ret_chain, struct error *err);
 /* Of names that nobody wants: certificates that have expired, orders and failures of long ago. */
 void acme_record_drop_old(struct acme *acme);
 bool acme_names_are_covered(const char *const *names, size_t name_count, const char **have,

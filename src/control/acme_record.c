@@ -376,16 +376,16 @@ int acme_record_issue(struct acme_order *order, struct slice chain_pem,
     return commit(order->acme, transaction, err);
 }
 
-int acme_record_load_pair(struct acme_item *item, struct buf *ret_key, struct buf *ret_chain,
-                          struct error *err)
+int acme_stored(struct acme *acme, const char *name, struct buf *ret_key, struct buf *ret_chain,
+                struct error *err)
 {
     struct buf pair CLEANUP(buf_wipe) = BUF_INIT(ACME_KEY_MAX + ACME_CHAIN_MAX);
-    int result = secret_load(item->acme, "keys/certificate", item->name, &pair, err);
+    int result = secret_load(acme, "keys/certificate", name, &pair, err);
     if (result < 0)
         return result;
     ptrdiff_t end = slice_find(buf_slice(&pair), SLICE(KEY_END "\n"));
     if (end < 0)
-        return error_set(err, ERR_CORRUPT, "the record of certificate %s is damaged", item->name);
+        return error_set(err, ERR_CORRUPT, "the record of certificate %s is damaged", name);
     size_t cut = (size_t)end + sizeof(KEY_END);
     buf_append_slice(ret_key, slice_sub(buf_slice(&pair), 0, cut));
     buf_append_slice(ret_chain, slice_sub(buf_slice(&pair), cut, SIZE_MAX));

@@ -160,6 +160,7 @@ struct certificate *certificates_next(const struct certificates *all,
 
 /* ---- certificates_store.c */
 
+/* After certificates_acme_new. */
 MUST_USE int certificates_load(struct certificates *all, struct error *err);
 /* What follows is gathered and committed at the end of the turn (certificates_commit). Failures are
  * logged: what is not stored is made again after a restart. */

@@ -1,7 +1,8 @@
 /* certificates_store.c - what serves, kept in the store.
  *
  *   /certificates/hosts/<host>/chain    PEM ("_any" stands for the host of routes without one)
- *                             /key      PEM
+ *                             /key      PEM; of source acme neither: those are below /acme/
+ *                                       (older records have them here, too)
  *                             /ocsp     DER
  *                             /state    {"source","obtained_at_us","is_on_demand"}
  *   /certificates/authority             {"certificate","key"}: the local one
@@ -65,9 +66,14 @@ void certificate_store(const struct certificate *certificate, const struct mater
     json_write_integer(&writer, "obtained_at_us", (int64_t)material->obtained_at_us);
     json_write_boolean(&writer, "is_on_demand", certificate->is_demanded);
     json_end_object(&writer);
-    store_put(transaction, key_of(key, certificate, "chain"),
-              (struct slice){material->chain, material->chain_len}, 0);
-    store_put(transaction, key_of(key, certificate, "key"), key_pem, 0);
+    if (certificate->config.mode == MANIFEST_TLS_ACME) {
+        store_delete(transaction, key_of(key, certificate, "chain"));
+        store_delete(transaction, key_of(key, certificate, "key"));
+    } else {
+        store_put(transaction, key_of(key, certificate, "chain"),
+                  (struct slice){material->chain, material->chain_len}, 0);
+        store_put(transaction, key_of(key, certificate, "key"), key_pem, 0);
+    }
     store_put(transaction, key_of(key, certificate, "state"), buf_slice(&state), 0);
     store_delete(transaction, key_of(key, certificate, "ocsp"));
     buf_done(&state);
@@ -131,6 +137,23 @@ static const struct store_entry *entry_of(const struct store_entry *entries, siz
     return NULL;
 }
 
+static int load_material(struct certificates *all, const char *host,
+                         const struct store_entry *chain, const struct store_entry *key,
+                         struct material **ret_material, struct error *err)
+{
+    struct buf key_pem = BUF_INIT(65536), chain_pem = BUF_INIT(CERTIFICATE_FILE_BYTES);
+    int code;
+
+    if (chain && key)
+        return material_make(host, chain->value, key->value, ret_material, err);
+    code = acme_stored(all->acme, host, &key_pem, &chain_pem, err);
+    if (code == 0)
+        code = material_make(host, buf_slice(&chain_pem), buf_slice(&key_pem), ret_material, err);
+    buf_wipe(&key_pem);
+    buf_done(&chain_pem);
+    return code;
+}
+
 /* The entries of one host. One that cannot be read is left out: its source makes it again. */
 static void load_host(struct certificates *all, struct arena *arena, const char *host,
                       const struct store_entry *entries, size_t count)
@@ -144,18 +167,21 @@ static void load_host(struct certificates *all, struct arena *arena, const char 
     struct error err = {0};
     struct json *json = NULL;
 
-    if (!chain || !key || certificate_make(all, host, &certificate, &err) != 0)
+    if (load_material(all, host, chain, key, &material, &err) != 0) {
+        if (err.code != ERR_NOT_FOUND)
+            log_failure(&err, "the stored certificate of %s", host);
         return;
-    if (material_make(host, chain->value, key->value, &material, &err) != 0) {
-        log_failure(&err, "the stored certificate of %s", host);
+    }
+    if (certificate_make(all, host, &certificate, &err) != 0) {
+        material_free(material);
         return;
     }
     if (state && json_parse(arena, state->value, &json, NULL) == 0) {
         material->obtained_at_us = (uint64_t)json_get_integer(json, "obtained_at_us", 0);
         certificate->is_demanded = json_get_boolean(json, "is_on_demand", false);
     }
-    if (ocsp && x509_ocsp_check(chain->value, ocsp->value, clock_wall_us() / 1000000,
-                                &material->ocsp_next, &err) == 0)
+    if (ocsp && x509_ocsp_check((struct slice){material->chain, material->chain_len}, ocsp->value,
+                                clock_wall_us() / 1000000, &material->ocsp_next, &err) == 0)
         buf_append_slice(&material->ocsp, ocsp->value);
     certificate->pending = material;
     all->are_keys_due = true;

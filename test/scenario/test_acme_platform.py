@@ -4,6 +4,7 @@ import contextlib
 import http.server
 import os
 import socket
+import sqlite3
 import ssl
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 
 import acme_lab
 from harness import Platform, modes, wait_for
+from test_tls import make_pair, suppressed
 
 SITE = "app: shop\nservices: {{site: {{type: static}}}}\nroutes:\n{routes}\nacme: {acme}\n"
 
@@ -153,7 +155,8 @@ def test_renewals_are_swapped_under_traffic(one_world):
     assert len(set(serials)) >= 3, set(serials)
 
 
-def test_names_of_customers_get_certificates_on_demand_after_a_yes(one_world):
+def asking(world):
+    """(URL of an application that says yes to names with "yes", what it was asked)."""
     asked = []
 
     class Ask(http.server.BaseHTTPRequestHandler):
@@ -169,11 +172,15 @@ def test_names_of_customers_get_certificates_on_demand_after_a_yes(one_world):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ask)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    one_world.stack.callback(server.server_close)
-    one_world.stack.callback(server.shutdown)
+    world.stack.callback(server.server_close)
+    world.stack.callback(server.shutdown)
+    return f"http://127.0.0.1:{server.server_address[1]}/allowed", asked
+
+
+def test_names_of_customers_get_certificates_on_demand_after_a_yes(one_world):
+    ask, asked = asking(one_world)
     proxy = one_world.proxy(one_world.pebble())
-    one_world.deploy("  - {service: site, tls: {mode: acme, onDemand: {ask: 'http://127.0.0.1:"
-                     f"{server.server_address[1]}/allowed'}}}}}}\n", proxy.ca())
+    one_world.deploy(f"  - {{service: site, tls: {{mode: acme, onDemand: {{ask: '{ask}'}}}}}}\n", proxy.ca())
     roots = proxy.pebble.roots()
     began = time.monotonic()
     serial, answer = one_world.handshake("yes.localhost", roots)  # this handshake waits for its certificate
@@ -188,6 +195,90 @@ def test_names_of_customers_get_certificates_on_demand_after_a_yes(one_world):
     one_world.platform.kill_role("control")
     wait_for(one_world.platform.is_serving, 30, "control is back")
     assert one_world.handshake("yes.localhost", roots)[0] == serial
+
+
+def test_a_name_of_a_customer_follows_its_route_to_another_authority_and_to_files(one_world):
+    ask, _ = asking(one_world)
+    first, second = one_world.pebble(), one_world.pebble(certificateValidityPeriod=15)
+    route = f"  - {{service: site, tls: {{mode: acme, onDemand: {{ask: '{ask}'}}}}}}\n"
+    one_world.deploy(route, first.ca())
+    one_world.handshake("yes.localhost", first.roots())
+    one_world.deploy(route, second.ca())
+    one_world.platform.cli("certificates", "renew", "yes.localhost")
+    wait_for(lambda: suppressed(lambda: one_world.handshake("yes.localhost", second.roots())), 30,
+             "the authority that the route names now")
+    folder = os.path.join(one_world.platform.base, "tls")
+    cert, key = make_pair(folder, "own", 77, host="yes.localhost")
+    one_world.deploy(route + f"  - {{host: yes.localhost, service: site, tls: {{cert: {cert}, key: {key}}}}}\n", second.ca())
+    with open(cert) as file:
+        roots = file.read()
+    wait_for(lambda: suppressed(lambda: one_world.handshake("yes.localhost", roots)), 20, "the files serve")
+    end = time.monotonic() + 14  # by then the authority's would have been renewed
+    while time.monotonic() < end:
+        one_world.handshake("yes.localhost", roots)
+        time.sleep(0.3)
+
+
+def test_the_dns_is_cleaned_up_when_the_route_of_a_name_on_demand_goes(one_world):
+    ask, _ = asking(one_world)
+    pebble = one_world.pebble()
+    log = os.path.join(pebble.folder, "hook.log")
+    with open(log, "w"):
+        os.chmod(log, 0o666)
+
+    def done():
+        with open(log) as file:
+            return [line.split()[0] for line in file]
+
+    one_world.deploy("  - {host: '*.localhost', service: site, tls: {mode: acme, challenge: dns-01, "
+                     f"dnsHook: '{pebble.dns_hook(log)}', onDemand: {{ask: '{ask}'}}}}}}\n", pebble.ca())
+    control = one_world.platform.role_pids("control")
+    threading.Thread(target=lambda: suppressed(lambda: one_world.handshake("yes.localhost", pebble.roots(), 10)),
+                     daemon=True).start()
+    wait_for(lambda: done() == ["present"], 20, "the hook put the record there")
+    one_world.deploy("  - {host: other.localhost, service: site}\n", pebble.ca())
+    wait_for(lambda: done() == ["present", "cleanup"], 20, "the hook took it away")
+    assert one_world.platform.role_pids("control") == control
+
+
+def test_a_key_is_stored_once_and_serves_from_older_records_too(one_world):
+    ask, _ = asking(one_world)
+    pebble = one_world.pebble()
+    one_world.deploy("  - {host: a.localhost, service: site, tls: acme}\n"
+                     f"  - {{service: site, tls: {{mode: acme, onDemand: {{ask: '{ask}'}}}}}}\n", pebble.ca())
+    one_world.valid("a.localhost")
+    names, roots = ("a.localhost", "yes.localhost"), pebble.roots()
+    serials = {name: one_world.handshake(name, roots)[0] for name in names}
+    pebble.stop()
+
+    def restarted(change):
+        one_world.platform.stop()
+        with contextlib.closing(sqlite3.connect(os.path.join(one_world.platform.state, "store", "state.db"))) as state, state:
+            change(state)
+        one_world.platform.start()
+        for name in names:
+            assert wait_for(lambda: suppressed(lambda: one_world.handshake(name, roots)), 10, name)[0] == serials[name]
+
+    def count(state):
+        for name in names:
+            keys = [key.decode() for key, value in state.execute(
+                "SELECT live.key, history.value FROM live JOIN history ON live.id = history.id")
+                if name in key.decode() and b"PRIVATE KEY" in value]
+            assert keys == [f"/acme/keys/certificate/{name}"], keys
+
+    def age(state):
+        for name in names:
+            stored = f"/acme/keys/certificate/{name}".encode()
+            for part in ("chain", "key"):
+                key = f"/certificates/hosts/{name}/{part}".encode()
+                row = state.execute("INSERT INTO history (revision, key, create_revision, version, lease, is_delete, value) SELECT "
+                                    "revision, ?, create_revision, 1, 0, 0, value FROM history WHERE id = "
+                                    "(SELECT id FROM live WHERE key = ?)", (key, stored)).lastrowid
+                state.execute("INSERT INTO live (key, id, lease) VALUES (?, ?, 0)", (key, row))
+            state.execute("DELETE FROM live WHERE key IN (?, ?)", (stored, f"/acme/certificates/{name}".encode()))
+
+    restarted(count)
+    restarted(age)
 
 
 def test_what_is_wrong_is_told_and_a_second_ca_helps(one_world):
