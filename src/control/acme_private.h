@@ -9,6 +9,7 @@
  *   acme_account.c  its first steps: account, new order
  *   acme_validate.c its middle: authorizations, challenges, hooks
  *   acme_issue.c    its end: finalize, download, check of the chain
+ *   acme_challenge.c what edges are to answer
  *   acme_check.c    the self-check
  *   acme_renewal.c  when to renew; ARI
  *   acme_answer.c   what servers say
@@ -368,6 +369,12 @@ void acme_order_publish(struct acme_order *order); /* wait for it */
 void acme_order_unpublish(struct acme_order *order);
 MUST_USE int acme_make_alpn(struct acme_authorization *authorization, struct error *err);
 void acme_authorization_done(struct acme_authorization *authorization);
+
+/* acme_challenge.c */
+void acme_challenges_init(struct acme *acme);
+void acme_challenges_done(struct acme *acme);
+/* The owner is told at the end of the turn. Returns the generation that it will be. */
+uint64_t acme_challenges_changed(struct acme *acme);
 
 /* acme_check.c */
 void acme_order_check(struct acme_order *order);     /* begin; goes on to ACCOUNT */

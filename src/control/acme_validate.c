@@ -358,9 +358,8 @@ void acme_order_publish(struct acme_order *order)
         return;
     }
     order->is_publishing = true;
-    order->generation = ++order->acme->generation;
+    order->generation = acme_challenges_changed(order->acme);
     acme_order_wait(order, order->acme->settings.published_timeout_ms * 1000, on_publish_late);
-    loop_defer(order->acme->loop, &order->acme->announce);
 }
 
 void acme_order_published(struct acme_order *order)
@@ -379,10 +378,8 @@ void acme_order_unpublish(struct acme_order *order)
         was_published = was_published || order->authorizations[i].is_published;
         order->authorizations[i].is_published = false;
     }
-    if (!was_published || order->acme->is_freeing)
-        return;
-    order->acme->generation++;
-    loop_defer(order->acme->loop, &order->acme->announce);
+    if (was_published && !order->acme->is_freeing)
+        (void)acme_challenges_changed(order->acme);
 }
 
 /* ---- respond, poll */

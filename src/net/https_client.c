@@ -1,55 +1,22 @@
 /* libcurl's multi socket interface on our loop: libcurl says which sockets and which timeout it
  * cares for, the loop tells it what happened, and what has finished is handed out afterwards, never
  * from within a call into libcurl. */
-#include "net/https_client.h"
+#include "net/https_private.h"
 
 #include "base/log.h"
 #include "base/units.h"
 #include "os/file.h"
 #include <arpa/inet.h>
 #include <ctype.h>
-#include <curl/curl.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <link.h>
 #include <malloc.h>
 #include <signal.h>
 #include <strings.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#define LIBRARY         "libcurl.so.4"
 #define IDLE_US         (30ull * 1000 * 1000)
 #define LINKS_MAX       8u
 #define CONNECTIONS_MAX 8L /* kept for later requests */
-
-/* The functions that are used, typed as the header says. */
-#define CURL_FUNCTIONS(X)                                                                          \
-    X(global_init)                                                                                 \
-    X(easy_init)                                                                                   \
-    X(easy_setopt)                                                                                 \
-    X(easy_getinfo)                                                                                \
-    X(easy_cleanup)                                                                                \
-    X(easy_strerror)                                                                               \
-    X(slist_append)                                                                                \
-    X(slist_free_all)                                                                              \
-    X(multi_init)                                                                                  \
-    X(multi_setopt)                                                                                \
-    X(multi_add_handle)                                                                            \
-    X(multi_remove_handle)                                                                         \
-    X(multi_socket_action)                                                                         \
-    X(multi_assign)                                                                                \
-    X(multi_info_read)                                                                             \
-    X(multi_cleanup)
-
-static struct {
-    bool is_loaded;
-    unsigned objects_before; /* of the process, when it was loaded: those after them came with it */
-#define X(name) __typeof__(curl_##name) *name;
-    CURL_FUNCTIONS(X)
-#undef X
-} library;
 
 struct https_socket {
     struct list node;
@@ -82,71 +49,15 @@ struct https_exchange {
     char host[256], reason[CURL_ERROR_SIZE];
 };
 
-/* ---- the library */
-
-static int object_count(struct dl_phdr_info *info UNUSED, size_t size UNUSED, void *count)
-{
-    ++*(unsigned *)count;
-    return 0;
-}
-
-/* Segments that are never written (what is relocated lies in others) are pages of a file: dropped
- * here, they come back from there, or from the page cache, when they are next used. */
-static int object_page_out(struct dl_phdr_info *info, size_t size UNUSED, void *count)
-{
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    if (++*(unsigned *)count <= library.objects_before)
-        return 0;
-    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *header = &info->dlpi_phdr[i];
-        if (header->p_type != PT_LOAD || header->p_flags & PF_W)
-            continue;
-        uintptr_t from = (info->dlpi_addr + header->p_vaddr) & ~(page - 1);
-        uintptr_t to = info->dlpi_addr + header->p_vaddr + header->p_memsz;
-        (void)madvise((void *)from, to - from, MADV_DONTNEED);
-    }
-    return 0;
-}
-
-/* Between two uses, hours apart, its code need not be counted as ours. */
-static void library_page_out(void)
-{
-    unsigned count = 0;
-    (void)dl_iterate_phdr(object_page_out, &count);
-}
-
-static int library_load(struct error *err)
-{
-    if (library.is_loaded)
-        return 0;
-    library.objects_before = 0;
-    (void)dl_iterate_phdr(object_count, &library.objects_before);
-    void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-    if (!handle) {
-        error_set(err, ERR_UNSUPPORTED, "unable to load " LIBRARY);
-        return error_hint(err, "install it: apt-get install libcurl4");
-    }
-#define X(name)                                                                                    \
-    library.name = (__typeof__(library.name))dlsym(handle, "curl_" #name);                         \
-    if (!library.name)                                                                             \
-        return error_set(err, ERR_UNSUPPORTED, LIBRARY " has no curl_" #name);
-    CURL_FUNCTIONS(X)
-#undef X
-    if (library.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        return error_set(err, ERR_FAILED, "unable to set up " LIBRARY);
-    library.is_loaded = true;
-    return 0;
-}
-
 /* ---- exchanges */
 
 static void exchange_free(struct https_exchange *exchange)
 {
     list_remove(&exchange->node);
     if (exchange->easy)
-        library.easy_cleanup(exchange->easy);
-    library.slist_free_all(exchange->headers);
-    library.slist_free_all(exchange->resolve);
+        https_library.easy_cleanup(exchange->easy);
+    https_library.slist_free_all(exchange->headers);
+    https_library.slist_free_all(exchange->resolve);
     buf_done(&exchange->body);
     buf_done(&exchange->content_type);
     buf_done(&exchange->location);
@@ -160,7 +71,7 @@ static void exchange_free(struct https_exchange *exchange)
 static void exchange_end(struct https_exchange *exchange)
 {
     struct https_client *client = exchange->client;
-    library.multi_remove_handle(client->multi, exchange->easy);
+    https_library.multi_remove_handle(client->multi, exchange->easy);
     exchange_free(exchange);
     if (--client->exchange_count == 0)
         loop_timer_start_in(client->loop, &client->idle, IDLE_US);
@@ -196,7 +107,8 @@ static int exchange_code(const struct https_exchange *exchange, CURLcode result)
 static void exchange_explain(struct https_exchange *exchange, CURLcode result, struct error *err)
 {
     int code = exchange_code(exchange, result);
-    const char *words = exchange->reason[0] ? exchange->reason : library.easy_strerror(result);
+    const char *words =
+        exchange->reason[0] ? exchange->reason : https_library.easy_strerror(result);
     char duration[UNITS_TEXT_SIZE];
     if (code == ERR_LIMIT)
         error_set(err, code, "the answer of %s is larger than %zu bytes", exchange->host,
@@ -225,7 +137,8 @@ static void exchange_finish(struct https_exchange *exchange, CURLcode result)
 
     if (result != CURLE_OK)
         exchange_explain(exchange, result, &err);
-    else if (library.easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status) != CURLE_OK)
+    else if (https_library.easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status) !=
+             CURLE_OK)
         status = 0;
     for (size_t i = 0; i < exchange->link_count; i++)
         links[i] = buf_slice(&exchange->links[i]);
@@ -247,12 +160,12 @@ static void exchange_finish(struct https_exchange *exchange, CURLcode result)
         .err = err.code ? &err : NULL,
     };
     if (exchange->is_connect_only && result == CURLE_OK &&
-        library.easy_getinfo(exchange->easy, CURLINFO_ACTIVESOCKET, &connected) == CURLE_OK &&
+        https_library.easy_getinfo(exchange->easy, CURLINFO_ACTIVESOCKET, &connected) == CURLE_OK &&
         connected >= 0)
         response.fd = fcntl(connected, F_DUPFD_CLOEXEC, 0);
     /* Out of every list first: the handler may free the client. */
     list_remove(&exchange->node);
-    library.multi_remove_handle(exchange->client->multi, exchange->easy);
+    https_library.multi_remove_handle(exchange->client->multi, exchange->easy);
     if (--exchange->client->exchange_count == 0)
         loop_timer_start_in(exchange->client->loop, &exchange->client->idle, IDLE_US);
     handler->on_done(handler, &response);
@@ -265,7 +178,8 @@ static void client_collect(struct https_client *client)
     CURLMsg *message;
     int left;
     client->is_busy = true;
-    while (!client->is_free_due && (message = library.multi_info_read(client->multi, &left))) {
+    while (!client->is_free_due &&
+           (message = https_library.multi_info_read(client->multi, &left))) {
         if (message->msg != CURLMSG_DONE)
             continue;
         struct https_exchange *found = NULL;
@@ -357,7 +271,8 @@ static void on_event(struct loop_io *io, unsigned events)
         mask |= CURL_CSELECT_OUT;
     if (!mask)
         mask = CURL_CSELECT_ERR;
-    library.multi_socket_action(client->multi, io->fd, mask, &running); /* may free `watched` */
+    https_library.multi_socket_action(client->multi, io->fd, mask,
+                                      &running); /* may free `watched` */
     client_collect(client);
 }
 
@@ -391,7 +306,7 @@ static int on_socket(CURL *easy UNUSED, curl_socket_t fd, int what, void *owner,
     watched->io.fd = fd;
     watched->io.on_event = on_event;
     list_push_back(&client->sockets, &watched->node);
-    library.multi_assign(client->multi, fd, watched);
+    https_library.multi_assign(client->multi, fd, watched);
     if (loop_io_start(client->loop, &watched->io, interest, &err) < 0) {
         log_failure(&err, "unable to watch a connection"); /* its timeout ends it */
         return -1;
@@ -413,7 +328,7 @@ static void on_timer(struct loop_timer *timer)
 {
     struct https_client *client = container_of(timer, struct https_client, timer);
     int running;
-    library.multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    https_library.multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     client_collect(client);
 }
 
@@ -425,7 +340,7 @@ static void client_close(struct https_client *client)
     loop_timer_stop(&client->idle);
     if (!client->multi)
         return;
-    library.multi_cleanup(client->multi);
+    https_library.multi_cleanup(client->multi);
     client->multi = NULL;
     list_each_safe (node, &client->sockets)
         socket_free(container_of(node, struct https_socket, node));
@@ -435,7 +350,7 @@ static void on_idle(struct loop_timer *timer)
 {
     client_close(container_of(timer, struct https_client, idle));
     malloc_trim(0); /* what TLS and its certificates took */
-    library_page_out();
+    https_library_page_out();
 }
 
 struct https_client *https_client_new(struct loop *loop)
@@ -469,17 +384,17 @@ void https_client_free(struct https_client *client)
 
 static int client_open(struct https_client *client, struct error *err)
 {
-    int result = library_load(err);
+    int result = https_library_load(err);
     if (result < 0 || client->multi)
         return result;
-    client->multi = library.multi_init();
+    client->multi = https_library.multi_init();
     if (!client->multi)
         return error_set(err, ERR_LIMIT, "out of memory");
-    library.multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
-    library.multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
-    library.multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timeout_wanted);
-    library.multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
-    library.multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
+    https_library.multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    https_library.multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
+    https_library.multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_timeout_wanted);
+    https_library.multi_setopt(client->multi, CURLMOPT_TIMERDATA, client);
+    https_library.multi_setopt(client->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_MAX);
     return 0;
 }
 
@@ -517,7 +432,7 @@ static int url_refuse(const char *url, struct error *err)
 static int slist_fill(struct curl_slist **list, const char *const *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        struct curl_slist *grown = library.slist_append(*list, texts[i]);
+        struct curl_slist *grown = https_library.slist_append(*list, texts[i]);
         if (!grown)
             return ERR_LIMIT;
         *list = grown;
@@ -527,8 +442,8 @@ static int slist_fill(struct curl_slist **list, const char *const *texts, size_t
 
 /* An option that libcurl refuses is one that matters: without it the request would be another. */
 #define EXCHANGE_SET(option, value)                                                                \
-    if (library.easy_setopt(easy, option, value) != CURLE_OK)                                      \
-    return error_set(err, ERR_UNSUPPORTED, LIBRARY " refuses " #option)
+    if (https_library.easy_setopt(easy, option, value) != CURLE_OK)                                \
+    return error_set(err, ERR_UNSUPPORTED, HTTPS_LIBRARY " refuses " #option)
 
 static int exchange_set_method(CURL *easy, const struct https_request *request, struct error *err)
 {
@@ -593,7 +508,7 @@ static int exchange_set(struct https_exchange *exchange, const struct https_requ
     EXCHANGE_SET(CURLOPT_MAXREDIRS, (long)request->redirects);
     /* Else a cancelled or late request waits for its look-up and stands in the way of the loop.
      * Older libraries do not have it. */
-    (void)library.easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+    (void)https_library.easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
     if (request->is_connect_only) {
         EXCHANGE_SET(CURLOPT_CONNECT_ONLY, 1L);
         EXCHANGE_SET(CURLOPT_PROXY, "");
@@ -630,11 +545,11 @@ int https_client_start(struct https_client *client, const struct https_request *
     for (size_t i = 0; i < LINKS_MAX; i++)
         exchange->links[i] = BUF_INIT(HTTPS_HEADER_MAX);
     memcpy(exchange->host, host, sizeof(host));
-    exchange->easy = library.easy_init();
+    exchange->easy = https_library.easy_init();
     result = exchange->easy ? exchange_set(exchange, request, err)
                             : error_set(err, ERR_LIMIT, "out of memory");
-    if (result == 0 && library.multi_add_handle(client->multi, exchange->easy) != CURLM_OK)
-        result = error_set(err, ERR_INTERNAL, LIBRARY " takes no request");
+    if (result == 0 && https_library.multi_add_handle(client->multi, exchange->easy) != CURLM_OK)
+        result = error_set(err, ERR_INTERNAL, HTTPS_LIBRARY " takes no request");
     if (result < 0) {
         exchange_free(exchange);
         return result;
