@@ -350,7 +350,7 @@ struct edge {
     struct loop_io access_io;
     bool is_access_waiting; /* the pipe is full */
     struct loop_timer access_timer;
-    char scratch[64 * 1024]; /* for bytes that are read to be dropped */
+    char scratch[BLOCK_BYTES]; /* for bytes that are read to be dropped, or fed to HTTP/2 */
 };
 
 /* edge.c */

@@ -10,6 +10,7 @@
 #define READ_ROOM_MIN      4096u /* less room than this at the end of a block is not worth a read */
 #define PROGRESS_BYTES_MIN 256u  /* less than this within a timeout is no progress */
 #define STREAM_ROOM_MIN    16384u
+#define STREAM_ROOM_MAX    (4u * (16384u - 9u)) /* a frame and its head (RFC 9113 §4.1) a record */
 #define DISCARD_BYTES_MAX  (256u * 1024u * 1024u)
 
 static const char crlf_last[] = "\r\n0\r\n\r\n";
@@ -161,7 +162,8 @@ static bool read_body(struct client *client)
 
     if (!client->transport.can_read)
         return false;
-    if (room < READ_ROOM_MIN && (request->body != HTTP1_BODY_LENGTH || room < request->body_left)) {
+    if (!request->is_replayable || (room < READ_ROOM_MIN && (request->body != HTTP1_BODY_LENGTH ||
+                                                             room < request->body_left))) {
         client->from = client->to = request->body_at;
         request->is_replayable = false;
         room = BLOCK_BYTES - client->to;
@@ -562,13 +564,14 @@ static void release_empty_block(struct upstream *upstream)
 }
 
 /* A stream whose window is closed holds a frame's worth, not a block: there may be a hundred of
- * them on a connection. */
+ * them on a connection. And never more than goes out at once, in frames and in full TLS records. */
 static size_t answer_room(const struct client *client, const struct upstream *upstream)
 {
     size_t room = BLOCK_BYTES - upstream->to;
 
     if (client->protocol != CLIENT_HTTP2)
         return room;
+    room = MIN(room, (size_t)STREAM_ROOM_MAX);
     return MIN(room, MAX(http2_stream_allowance(&client->transport.stream->handle),
                          (size_t)STREAM_ROOM_MIN));
 }

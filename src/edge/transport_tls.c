@@ -7,8 +7,6 @@
  */
 #include "edge/edge_private.h"
 
-#define TLS_WRITE_BYTES 65536u /* what tls_write takes at once, see there */
-
 void transport_tls_note(struct transport *transport, unsigned events)
 {
     if (events & LOOP_READ)

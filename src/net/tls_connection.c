@@ -318,9 +318,25 @@ static ssize_t broken(struct tls *tls, const char *text)
     return TLS_BROKEN;
 }
 
+/* Why SSL_read_ex gave nothing: TLS_AGAIN, TLS_END or TLS_BROKEN. */
+static ssize_t read_nothing(struct tls *tls)
+{
+    switch (SSL_get_error(tls->ssl, 0)) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE:
+        return TLS_AGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        tls->is_closed = true;
+        return TLS_END;
+    default:
+        return broken(tls,
+                      tls->is_eof ? "closed without a close_notify" : "the connection is reset");
+    }
+}
+
 ssize_t tls_read(struct tls *tls, char *bytes, size_t len)
 {
-    size_t got = 0;
+    size_t total = 0, got;
     ssize_t result = TLS_AGAIN;
 
     if (tls->is_closed)
@@ -328,31 +344,26 @@ ssize_t tls_read(struct tls *tls, char *bytes, size_t len)
     if (tls->state != TLS_STATE_OPEN && tls->state != TLS_STATE_FINISHED)
         return TLS_BROKEN;
     enter(tls);
-    if (SSL_read_ex(tls->ssl, bytes, len, &got)) {
-        result = (ssize_t)got;
-        tls->post_handshake = 0;
-    } else {
-        switch (SSL_get_error(tls->ssl, 0)) {
-        case SSL_ERROR_WANT_READ:
-        case SSL_ERROR_WANT_WRITE:
-            break;
-        case SSL_ERROR_ZERO_RETURN:
-            tls->is_closed = true;
-            result = TLS_END;
-            break;
-        default:
-            result = broken(tls, tls->is_eof ? "closed without a close_notify"
-                                             : "the connection is reset");
+    tls_stream_read_begin(len);
+    do {
+        if (!SSL_read_ex(tls->ssl, bytes + total, len - total, &got)) {
+            result = read_nothing(tls);
             break;
         }
-    }
+        total += got;
+        tls->post_handshake = 0;
+        result = (ssize_t)total;
+    } while ((tls_stream_read_on() || SSL_has_pending(tls->ssl)) && total < len);
+    assert(!tls_stream_read_on() || result < TLS_AGAIN || tls->is_closed);
+    tls_stream_read_done();
     if (tls->post_handshake > POST_HANDSHAKE_MAX)
         result = broken(tls, "a flood of key updates");
     tls->is_starved = result == TLS_AGAIN;
-    if (result != TLS_BROKEN && !tls_stream_flush(tls) && tls->state == TLS_STATE_FAILED)
+    if (!tls_stream_flush(tls) && tls->state == TLS_STATE_FAILED)
         result = TLS_BROKEN;
     leave(tls);
-    return result;
+    /* What was read before the end or the failure goes first; the next call tells of it. */
+    return total ? (ssize_t)total : result;
 }
 
 /* Records that are out count as written; the rest of the queue stays. */
@@ -468,7 +479,8 @@ bool tls_has_pending(const struct tls *tls)
 
 bool tls_is_drained(const struct tls *tls)
 {
-    return tls->is_drained && !tls_has_pending(tls);
+    return tls->is_drained && !tls->is_closed && tls->state != TLS_STATE_FAILED &&
+           !tls_has_pending(tls);
 }
 
 bool tls_wants_write(const struct tls *tls)

@@ -19,7 +19,7 @@
 
 #define TLS_NAME_MAX      255u
 #define TLS_RECORD_BYTES  16384u
-#define TLS_BATCH_RECORDS 4u              /* encrypted for one write(2) */
+#define TLS_BATCH_RECORDS (TLS_WRITE_BYTES / TLS_RECORD_BYTES)
 #define TLS_LEFT_MAX      (1024u * 1024u) /* encrypted bytes that wait for room in the socket */
 #define TLS_CHAIN_MAX     10u
 #define TLS_JOBS_MAX      1024u /* handshakes that wait for a signature, 32 KiB of stack each */
@@ -173,6 +173,12 @@ void tls_key_trim_jobs(void);
 /* ---- the way to the socket */
 
 BIO *tls_stream_new(void); /* reads and writes for tls_current */
+/* For one tls_read into `room` bytes: how the socket is read until tls_stream_read_done. */
+void tls_stream_read_begin(size_t room);
+/* There are bytes to hand out: from here on nothing more is asked of the socket. True: OpenSSL has
+ * not got all that was read yet. */
+bool tls_stream_read_on(void);
+void tls_stream_read_done(void);
 /* Hand over what was encrypted. True when nothing is left; false: more when the socket has room, or
  * it is broken (state FAILED). */
 bool tls_stream_flush(struct tls *tls);

@@ -4,8 +4,13 @@
  * and hands every full socket up through the state machine, which then wants the same call again.
  * Here a write never fails for want of room: ciphertext gathers in one scratch area of the process
  * and goes out in one write(2) when the call into OpenSSL is over; only what the socket does not
- * take is copied and kept with the connection. Reading notes whether the socket was emptied, so
- * that nobody asks again to hear EAGAIN.
+ * take is copied and kept with the connection. Reading takes several records with one read(2) and
+ * hands them on one by one; it notes whether the socket was emptied, so that nobody asks again to
+ * hear EAGAIN.
+ *
+ * Nothing is left in the process's area of read bytes when tls_read returns, or it would have to be
+ * copied for the connection: what OpenSSL keeps in its buffer and what is read fit into the room of
+ * the caller once decrypted, for that only makes it less, so OpenSSL takes all of it.
  */
 #include "net/tls_private.h"
 #include <errno.h>
@@ -13,9 +18,18 @@
 #include <sys/socket.h>
 
 #define SCRATCH_BYTES (TLS_BATCH_RECORDS * (TLS_RECORD_BYTES + 256u) + 4096u)
+#define AHEAD_BYTES   65536u
+#define KEPT_MAX      18432u /* in OpenSSL's read buffer: a record with all that may be around it */
 
 static char scratch[SCRATCH_BYTES];
 static size_t scratch_len;
+
+static struct {
+    char bytes[AHEAD_BYTES];
+    size_t start, len;
+    size_t room;  /* what may be read at once; 0: only into OpenSSL's buffer */
+    bool is_over; /* nothing more is read */
+} ahead;
 
 static bool left_append(struct tls *tls, const char *bytes, size_t len)
 {
@@ -64,22 +78,68 @@ static int on_write(BIO *bio, const char *bytes, size_t len, size_t *ret_written
     return 1;
 }
 
+void tls_stream_read_begin(size_t room)
+{
+    assert(ahead.start == ahead.len);
+    ahead.room = room >= 2 * KEPT_MAX ? MIN(room - KEPT_MAX, AHEAD_BYTES) : 0;
+    ahead.is_over = false;
+}
+
+bool tls_stream_read_on(void)
+{
+    ahead.is_over = true;
+    return ahead.start < ahead.len;
+}
+
+void tls_stream_read_done(void)
+{
+    ahead.start = ahead.len = ahead.room = 0;
+    ahead.is_over = false;
+}
+
+static ssize_t receive(int fd, char *bytes, size_t len)
+{
+    ssize_t got;
+
+    do
+        got = recv(fd, bytes, len, 0);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static size_t take_ahead(char *bytes, size_t len)
+{
+    size_t taken = MIN(len, ahead.len - ahead.start);
+
+    memcpy(bytes, ahead.bytes + ahead.start, taken);
+    ahead.start += taken;
+    return taken;
+}
+
 static int on_read(BIO *bio, char *bytes, size_t len, size_t *ret_read)
 {
     struct tls *tls = tls_current;
+    bool is_ahead = ahead.room > len;
     ssize_t got;
 
     BIO_clear_retry_flags(bio);
-    if (tls->is_drained) { /* and nobody said that there is more */
+    if (ahead.start < ahead.len) {
+        *ret_read = take_ahead(bytes, len);
+        return 1;
+    }
+    if (tls->is_drained || ahead.is_over) { /* and nobody said that there is more */
         BIO_set_retry_read(bio);
         return 0;
     }
-    do
-        got = recv(tls->fd, bytes, len, 0);
-    while (got < 0 && errno == EINTR);
+    got = is_ahead ? receive(tls->fd, ahead.bytes, ahead.room) : receive(tls->fd, bytes, len);
     if (got > 0) {
-        tls->is_drained = (size_t)got < len;
+        tls->is_drained = (size_t)got < (is_ahead ? ahead.room : len);
         *ret_read = (size_t)got;
+        if (is_ahead) {
+            ahead.start = 0;
+            ahead.len = (size_t)got;
+            *ret_read = take_ahead(bytes, len);
+        }
         return 1;
     }
     if (got == 0) {

@@ -488,13 +488,11 @@ static void what_waits_inside_is_said_to_be_pending(void **state)
     assert_int_equal(tls_write(pair.client, &part, 1), 12);
     assert_int_equal(tls_write(pair.client, &part, 1), 12);
     assert_true(pair_move(&pair));
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(tls_read(pair.server, bytes, sizeof(bytes)), i == 1 ? 4 : 8);
-        assert_true(tls_has_pending(pair.server));
+    for (int i = 0; i < 3; i++) { /* the second time of both records */
+        assert_int_equal(tls_read(pair.server, bytes, sizeof(bytes)), 8);
+        assert_int_equal(tls_has_pending(pair.server), i < 2);
         assert_false(tls_is_drained(pair.server));
     }
-    assert_int_equal(tls_read(pair.server, bytes, sizeof(bytes)), 4);
-    assert_false(tls_has_pending(pair.server));
     assert_int_equal(tls_read(pair.server, bytes, sizeof(bytes)), TLS_AGAIN);
     assert_true(tls_is_drained(pair.server));
     /* Half a record is nothing to be read. */
@@ -506,7 +504,75 @@ static void what_waits_inside_is_said_to_be_pending(void **state)
     pair_done(&pair);
 }
 
+/* Rooms on both sides of what makes tls_read take several records, steps that cut records. */
+static void records_are_read_whatever_the_room_and_the_step(void **state)
+{
+    size_t len = 2 * 1024 * 1024 + 11, sent = 0, got = 0, most = 0;
+    char *bytes = malloc(len), *back = malloc(len + 73728);
+    uint32_t random = 1;
+    struct pair pair;
+
+    (void)state;
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (char)(i * 2654435761u >> 13);
+    open_alpha(&pair);
+    pair_must_shake(&pair);
+    while (got < len) {
+        struct iovec part = {bytes + sent, MIN(len - sent, 1 + (random >> 3) % 100000)};
+        ssize_t n = part.iov_len ? tls_write(pair.client, &part, 1) : 0;
+
+        if (n > 0)
+            sent += (size_t)n;
+        random = random * 1664525u + 1013904223u;
+        pair.up.step = 1 + (random >> 5) % 60000;
+        (void)wire_move(&pair.up);
+        do {
+            size_t room = random & 0x800 ? 73728 : 1 + (random >> 7) % 73728;
+
+            n = tls_read(pair.server, back + got, room);
+            assert_true(n == TLS_AGAIN || (n > 0 && (size_t)n <= room));
+            if (n > 0) {
+                most = MAX(most, (size_t)n);
+                got += (size_t)n;
+            }
+            random = random * 1664525u + 1013904223u;
+        } while (n > 0);
+    }
+    assert_int_equal(got, len);
+    assert_memory_equal(bytes, back, len);
+    assert_true(most > 2 * TLS_RECORD_BYTES);
+    free(bytes);
+    free(back);
+    pair_done(&pair);
+}
+
 /* ---- ends */
+
+static void what_was_read_goes_before_the_end(void **state)
+{
+    struct iovec part = {(char *)(uintptr_t) "sixteen letters.", 16};
+
+    (void)state;
+    for (int is_damaged = 0; is_damaged < 2; is_damaged++) {
+        char wire[256], bytes[73728];
+        struct pair pair;
+        ssize_t len;
+
+        open_alpha(&pair);
+        pair_must_shake(&pair);
+        assert_int_equal(tls_write(pair.client, &part, 1), 16);
+        tls_finish(pair.client);
+        len = recv(pair.fds[2], wire, sizeof(wire), 0);
+        assert_true(len > 16 && len < (ssize_t)sizeof(wire));
+        wire[len - 3] ^= (char)is_damaged; /* of the close_notify */
+        assert_int_equal(send(pair.fds[1], wire, (size_t)len, 0), len);
+        assert_int_equal(tls_read(pair.server, bytes, sizeof(bytes)), 16);
+        assert_false(tls_is_drained(pair.server)); /* there is something to be heard yet */
+        assert_int_equal(tls_read(pair.server, bytes, sizeof(bytes)),
+                         is_damaged ? TLS_BROKEN : TLS_END);
+        pair_done(&pair);
+    }
+}
 
 static void a_close_notify_ends_one_direction_only(void **state)
 {
@@ -655,6 +721,8 @@ int main(void)
         cmocka_unit_test(a_large_write_arrives_whole_however_little_the_socket_takes),
         cmocka_unit_test(several_parts_are_one_record_and_large_ones_are_full),
         cmocka_unit_test(what_waits_inside_is_said_to_be_pending),
+        cmocka_unit_test(records_are_read_whatever_the_room_and_the_step),
+        cmocka_unit_test(what_was_read_goes_before_the_end),
         cmocka_unit_test(a_close_notify_ends_one_direction_only),
         cmocka_unit_test(an_end_of_file_without_close_notify_is_no_end),
         cmocka_unit_test(free_says_goodbye_and_abort_does_not),
