@@ -102,7 +102,7 @@ static int certificate_renew(struct command *command, const char *name)
     if (command_option(command, "json"))
         printf(SLICE_FORMAT "\n", SLICE_ARG(raw));
     else
-        printf("the certificate of %s is renewed; 'slipway certificates' shows how it goes\n",
+        printf("the certificate of %s is being renewed; 'slipway certificates' shows how it goes\n",
                name);
     return 0;
 }
