@@ -27,6 +27,7 @@
 #define BASE_KEEPER_PROTOCOL_H
 
 #include "base/compiler.h"
+#include <stdbool.h>
 
 #define KEEPER_PROTOCOL_VERSION  1u
 #define KEEPER_CHANNEL_FD        3
@@ -291,10 +292,17 @@ enum keeper_upgrade_kind {
 struct keeper_upgrade {
     struct keeper_header header;
     uint32_t kind;
-    uint32_t upgrade;  /* its number, above that of the last UPGRADE_STATE */
+    uint32_t upgrade;  /* its number, after that of the last UPGRADE_STATE */
     uint32_t drain_ms; /* how long the edges that are replaced let requests and tunnels go on */
     uint32_t reserved;
 };
+
+/* Whether an upgrade's number comes after another's: within half the circle (RFC 1982), so that no
+ * number that was ever sent is the last one. 0 is none. */
+static inline bool keeper_upgrade_is_after(uint32_t number, uint32_t other)
+{
+    return number != 0 && number != other && number - other <= UINT32_MAX / 2;
+}
 
 #define KEEPER_UPGRADE_STATES(X)                                                                   \
     X(NONE, "none")           /* none since the platform's start */                                \

@@ -7,7 +7,6 @@
 #include "deploy/deploy.h"
 #include "deploy/release.h"
 #include <limits.h>
-#include <stdio.h>
 
 #define DRAIN_LEAST_MS 30000u
 
@@ -35,7 +34,8 @@ void control_on_upgrade(struct control *control, const struct keeper_upgrade_sta
     struct control_upgrade *upgrade = &control->upgrade;
     size_t cursor = sizeof(*state);
 
-    if (state->phase >= ARRAY_LEN(phase_names) || state->upgrade < upgrade->id)
+    if (state->phase >= ARRAY_LEN(phase_names) ||
+        keeper_upgrade_is_after(upgrade->id, state->upgrade))
         return;
     upgrade->id = state->upgrade;
     upgrade->phase = (enum keeper_upgrade_phase)state->phase;
@@ -71,7 +71,7 @@ static uint32_t drain_ms(const struct control *control)
     uint64_t longest_ms = DRAIN_LEAST_MS;
 
     list_each (node, &control->platform->apps) {
-        const struct app *app = (const struct app *)((uintptr_t)node - offsetof(struct app, node));
+        const struct app *app = container_of(node, struct app, node);
         const struct release *release = app_release(app, app->current);
 
         for (size_t i = 0; release && release->manifest && i < release->manifest->service_count;
@@ -92,11 +92,12 @@ static int check(const struct control *control, struct error *err)
 {
     if (is_under_way(&control->upgrade)) {
         error_set(err, ERR_CONFLICT, "upgrade %u is under way: %s", control->upgrade.id,
-                  control->upgrade.step);
+                  control->upgrade.step[0] ? control->upgrade.step
+                                           : phase_names[control->upgrade.phase]);
         return error_hint(err, "wait for its end; 'slipway status' shows it");
     }
     list_each (node, &control->platform->apps) {
-        const struct app *app = (const struct app *)((uintptr_t)node - offsetof(struct app, node));
+        const struct app *app = container_of(node, struct app, node);
 
         if (!app->running)
             continue;
@@ -122,7 +123,7 @@ int control_upgrade_begin(struct control *control, const char *binary, bool is_b
     code = check(control, err);
     if (code != 0)
         return code;
-    *upgrade = (struct control_upgrade){.id = upgrade->id + 1,
+    *upgrade = (struct control_upgrade){.id = MAX(upgrade->id + 1, 1u), /* 0 is none */
                                         .phase = KEEPER_UPGRADE_TRYING,
                                         .is_back = is_back,
                                         .started_at_us = clock_wall_us()};

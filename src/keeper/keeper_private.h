@@ -29,6 +29,12 @@ struct binary {
     char version[VERSION_TEXT_SIZE];
 };
 
+struct binary_copy {  /* under way */
+    int from, writer; /* -1: none */
+    off_t at, size;
+    struct timespec modified; /* at the beginning */
+};
+
 /* ---- roles (role.c) */
 
 /* The numbers travel to the next binary: new ones go to the end. */
@@ -168,6 +174,7 @@ enum quit_stage {
 
 #define UPGRADE_STAGES(X)                                                                          \
     X(UPGRADE_IDLE, "")                                                                            \
+    X(UPGRADE_COPY, "copying the new binary")                                                      \
     X(UPGRADE_TRIAL, "trying the new binary")                                                      \
     X(UPGRADE_REST, "waiting for a moment of rest")                                                \
     X(UPGRADE_SIGNER, "replacing signer")                                                          \
@@ -193,16 +200,17 @@ struct upgrade {
     char from[VERSION_TEXT_SIZE], to[VERSION_TEXT_SIZE];
     int code;
     char reason[KEEPER_TEXT_MAX], hint[KEEPER_TEXT_MAX];
-    struct binary candidate; /* TRIAL, REST */
-    pid_t trial_pid;         /* 0: none */
-    struct loop_io trial;    /* its answer */
-    int trial_result;        /* says why its exec failed */
+    struct binary_copy running, wanted; /* COPY */
+    struct binary candidate;            /* from COPY to REST */
+    pid_t trial_pid;                    /* 0: none */
+    struct loop_io trial;               /* its answer */
+    int trial_result;                   /* says why its exec failed */
     char answer[KEEPER_TEXT_MAX];
     size_t answer_len;
-    uint32_t request; /* TRIAL, REST: the UPGRADE to answer, of which life of control */
+    uint32_t request; /* the UPGRADE to answer, of which life of control; 0: it is answered */
     uint64_t control_life;
     struct loop_timer timer; /* of the stage: its deadline */
-    struct loop_timer look;  /* REST: is it now? */
+    struct loop_timer look;  /* COPY: the next slice; REST: is it now? */
     uint64_t watch_started_us;
     unsigned deaths_seen; /* WATCH: until its timer was armed */
 };
@@ -380,20 +388,34 @@ void guard_stop(struct keeper *keeper);
 MUST_USE int guard_renew(struct keeper *keeper, struct error *err);
 
 /* binary.c */
-/* Open what is to be executed: only what nobody but the keeper's user (or root) could have written.
- * The content is copied, so that nothing that happens to the file later matters. */
-MUST_USE int binary_open(struct keeper *keeper, const char *path, struct binary *ret_binary,
-                         struct error *err);
-/* A copy of the running one, unless it is one already. */
-MUST_USE int binary_secure(struct keeper *keeper, struct error *err);
+/* Open what is to be executed, to copy it: only what nobody but the keeper's user (or root) could
+ * have written, so that nothing that happens to the file later matters. ERR_INVALID,
+ * ERR_PERMISSION, ERR_LIMIT: not such a program. */
+MUST_USE int binary_copy_begin(const struct keeper *keeper, const char *path,
+                               struct binary_copy *ret_copy, struct error *err);
+MUST_USE int binary_copy_begin_running(const struct keeper *keeper, struct binary_copy *ret_copy,
+                                       struct error *err);
+/* Some of it, as the keeper has others to serve. 1: call again; 0: all, and *ret_fd is the
+ * caller's: nobody can write to it. On failure the copy is still to be stopped. */
+MUST_USE int binary_copy_step(struct binary_copy *copy, int *ret_fd, struct error *err);
+void binary_copy_stop(struct binary_copy *copy); /* idempotent */
+/* The same one under an id and a descriptor of its own. */
+MUST_USE int binary_dup(struct keeper *keeper, const struct binary *binary,
+                        struct binary *ret_binary, struct error *err);
 void binary_close(struct binary *binary);
 
 /* resumed.c: the tables to records and back */
 MUST_USE int resumed_save(struct keeper *keeper, int *ret_fd, struct error *err);
 MUST_USE int resumed_load(struct keeper *keeper, struct slice state, struct error *err);
+/* Roles of kinds that this version does not have: their processes end. Once nobody goes back. */
+void resumed_end_unknown(const struct keeper *keeper, struct slice state);
 void resumed_mark(struct slice state, bool is_closed_by_exec); /* every descriptor in the state */
 
-/* succession.c: open a keeper with the state that the binary before left. On failure nothing was
+/* succession.c */
+/* Execute keeper->binary in this one's place. Returns only when that failed; then all is as before.
+ */
+MUST_USE int keeper_execute(struct keeper *keeper, struct error *err);
+/* Open a keeper with the state that the binary before left. On failure nothing was
  * changed, or the binary before is executed again. */
 MUST_USE int keeper_take_over(struct keeper *keeper, const struct keeper_options *options,
                               struct error *err);

@@ -225,6 +225,8 @@ MUST_USE int resume_open(struct slice block, size_t *ret_cursor, struct error *e
  * descriptor should be. */
 MUST_USE int resume_next(struct slice block, size_t *cursor, struct resume_record *ret_record,
                          struct error *err);
+/* resume_check.c: whether a keeper could go on with all of it. ERR_INVALID, ERR_VERSION. */
+MUST_USE int resume_check(struct slice block, struct error *err);
 /* Call `visit` with every descriptor in the record that is not -1. */
 void resume_each_descriptor(const struct resume_record *record,
                             void (*visit)(int fd, void *context), void *context);

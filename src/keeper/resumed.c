@@ -99,8 +99,7 @@ static void save_role(const struct role *role, struct buf *block)
 static void save_streams(const struct keeper *keeper, struct buf *block)
 {
     list_each (node, &keeper->streams) {
-        const struct stream *stream =
-            (const struct stream *)((uintptr_t)node - offsetof(struct stream, node));
+        const struct stream *stream = container_of(node, struct stream, node);
         struct resume_stream record = {.id = stream->id,
                                        .unit = stream->unit,
                                        .kind = stream->kind,
@@ -117,7 +116,7 @@ static void save_units(const struct keeper *keeper, struct buf *block)
     list_each (node, &keeper->units) {
         struct resume_unit record;
 
-        unit_save((const struct unit *)((uintptr_t)node - offsetof(struct unit, node)), &record);
+        unit_save(container_of(node, struct unit, node), &record);
         resume_append(block, RESUME_TAG_unit, &record);
     }
 }
@@ -213,14 +212,10 @@ static int load_keeper(struct keeper *keeper, const struct resume_keeper *record
     keeper->was_ready = record->was_ready;
     keeper->last_binary = record->last_binary;
     (void)snprintf(keeper->start_path, sizeof keeper->start_path, "%s", record->start_path);
-    if (!options->state_directory || record->lock_fd < 0 || record->state_fd < 0 ||
-        options->edge_count < 1 || options->edge_count > KEEPER_EDGES_MAX ||
-        record->log_level > LOG_DEBUG)
-        return error_set(err, ERR_INVALID, "the keeper's state is incomplete");
-    return 0;
+    return options->state_directory ? 0 : error_set(err, ERR_LIMIT, "no memory");
 }
 
-static int load_binary(struct keeper *keeper, const struct resume_binary *record, struct error *err)
+static void load_binary(struct keeper *keeper, const struct resume_binary *record)
 {
     struct binary binary = {
         .id = record->id, .fd = record->fd, .is_private = record->is_private != 0};
@@ -230,19 +225,15 @@ static int load_binary(struct keeper *keeper, const struct resume_binary *record
         keeper->binary = binary;
     else if (record->place == RESUME_IS_BEFORE)
         keeper->before = binary;
-    else if (record->place == RESUME_IS_SPARE)
-        keeper->spare = binary;
     else
-        return error_set(err, ERR_INVALID, "a binary without a place in the keeper's state");
-    return 0;
+        keeper->spare = binary;
 }
 
 static int load_group(struct keeper *keeper, const struct resume_group *record, struct error *err)
 {
     struct cgroup_hierarchy *hierarchy = &keeper->cgroups.hierarchies[keeper->cgroups.count];
 
-    if (keeper->cgroups.count == CGROUP_HIERARCHIES_MAX ||
-        strlen(record->folder) >= sizeof hierarchy->folder)
+    if (keeper->cgroups.count == CGROUP_HIERARCHIES_MAX)
         return error_set(err, ERR_LIMIT, "too many control groups in the keeper's state");
     hierarchy->uses = (unsigned)record->uses;
     (void)snprintf(hierarchy->folder, sizeof hierarchy->folder, "%s", record->folder);
@@ -255,7 +246,7 @@ static int load_listener(struct keeper *keeper, const struct resume_listener *re
 {
     struct listener *listener = &keeper->listeners[keeper->listener_count];
 
-    if (keeper->listener_count == KEEPER_LISTENERS_MAX || record->fd < 0)
+    if (keeper->listener_count == KEEPER_LISTENERS_MAX)
         return error_set(err, ERR_LIMIT, "too many listeners in the keeper's state");
     *listener = (struct listener){.fd = record->fd,
                                   .kind = (enum keeper_listener_kind)record->kind,
@@ -265,30 +256,17 @@ static int load_listener(struct keeper *keeper, const struct resume_listener *re
     return 0;
 }
 
-/* Of a kind that this version does not have: it ends. */
-static void end_unknown_role(const struct resume_role *record)
-{
-    log_warning("a role of kind %u is unknown to this version: it ends", (unsigned)record->kind);
-    if (record->pid)
-        (void)kill((pid_t)record->pid, SIGKILL);
-    fd_close(record->channel);
-    fd_close(record->result);
-    fd_close(record->counters);
-    fd_close(record->access_writer);
-}
-
 static int load_role(struct keeper *keeper, const struct resume_role *record, struct error *err)
 {
     const struct keeper_role_entry *entry = role_entry_find(keeper, record->kind);
     struct role *role;
     int code;
 
-    if (!entry) {
-        end_unknown_role(record);
-        return 0;
-    }
-    if (record->state >= ROLE_STATE_COUNT)
-        return error_set(err, ERR_INVALID, "a role in an unknown state");
+    if (!entry)
+        return 0; /* see resumed_end_unknown */
+    if (role_find(keeper, entry->role, (unsigned)record->index))
+        return error_set(err, ERR_INVALID, "role %s %u stands twice in the keeper's state",
+                         entry->name, (unsigned)record->index);
     code = role_add(keeper, entry, (unsigned)record->index, &role, err);
     if (code < 0)
         return code;
@@ -347,7 +325,7 @@ static int load_giving(struct keeper *keeper, const struct resume_giving *record
     return error_set(err, ERR_LIMIT, "too many folders in the keeper's state");
 }
 
-static int load_upgrade(struct keeper *keeper, const struct resume_upgrade *record)
+static void load_upgrade(struct keeper *keeper, const struct resume_upgrade *record)
 {
     struct upgrade *upgrade = &keeper->upgrade;
 
@@ -362,7 +340,6 @@ static int load_upgrade(struct keeper *keeper, const struct resume_upgrade *reco
     (void)snprintf(upgrade->to, sizeof upgrade->to, "%s", record->to);
     (void)snprintf(upgrade->reason, sizeof upgrade->reason, "%s", record->reason);
     (void)snprintf(upgrade->hint, sizeof upgrade->hint, "%s", record->hint);
-    return 0;
 }
 
 static int load_record(struct keeper *keeper, const struct resume_record *record, struct error *err)
@@ -371,7 +348,8 @@ static int load_record(struct keeper *keeper, const struct resume_record *record
     case RESUME_TAG_keeper:
         return load_keeper(keeper, &record->keeper, err);
     case RESUME_TAG_binary:
-        return load_binary(keeper, &record->binary, err);
+        load_binary(keeper, &record->binary);
+        break;
     case RESUME_TAG_group:
         return load_group(keeper, &record->group, err);
     case RESUME_TAG_listener:
@@ -387,7 +365,8 @@ static int load_record(struct keeper *keeper, const struct resume_record *record
     case RESUME_TAG_giving:
         return load_giving(keeper, &record->giving, err);
     case RESUME_TAG_upgrade:
-        return load_upgrade(keeper, &record->upgrade);
+        load_upgrade(keeper, &record->upgrade);
+        break;
     }
     return 0;
 }
@@ -396,8 +375,10 @@ int resumed_load(struct keeper *keeper, struct slice state, struct error *err)
 {
     struct resume_record record;
     size_t cursor;
-    int code = resume_open(state, &cursor, err);
+    int code = resume_check(state, err);
 
+    if (code == 0)
+        code = resume_open(state, &cursor, err);
     if (code < 0)
         return code;
     while ((code = resume_next(state, &cursor, &record, err)) > 0) {
@@ -405,9 +386,31 @@ int resumed_load(struct keeper *keeper, struct slice state, struct error *err)
         if (code < 0)
             return code;
     }
-    if (code == 0 && (!keeper->own_options.state_directory || !keeper->binary.id))
-        return error_set(err, ERR_INVALID, "the keeper's state is incomplete");
     return code;
+}
+
+static void end_unknown(const struct resume_role *record)
+{
+    log_warning("a role of kind %u is unknown to this version: it ends", (unsigned)record->kind);
+    if (record->pid)
+        (void)kill((pid_t)record->pid, SIGKILL);
+    fd_close(record->channel);
+    fd_close(record->result);
+    fd_close(record->counters);
+    fd_close(record->access_writer);
+}
+
+void resumed_end_unknown(const struct keeper *keeper, struct slice state)
+{
+    struct resume_record record;
+    size_t cursor;
+
+    if (resume_open(state, &cursor, NULL) < 0)
+        return;
+    while (resume_next(state, &cursor, &record, NULL) > 0) {
+        if (record.tag == RESUME_TAG_role && !role_entry_find(keeper, record.role.kind))
+            end_unknown(&record.role);
+    }
 }
 
 /* ---- descriptors across the execution */

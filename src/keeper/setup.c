@@ -369,17 +369,20 @@ static int options_check(const struct keeper_options *options, struct error *err
 
 static void keeper_init(struct keeper *keeper, const struct keeper_options *options)
 {
-    *keeper = (struct keeper){
-        .options = options,
-        .lock_fd = -1,
-        .state_fd = -1,
-        .binary = {.fd = -1},
-        .before = {.fd = -1},
-        .spare = {.fd = -1},
-        .upgrade = {.candidate = {.fd = -1}, .trial = {.fd = -1}, .trial_result = -1},
-        .guard_writer = -1,
-        .notify_fd = -1,
-        .started_wall_us = clock_wall_us()};
+    *keeper = (struct keeper){.options = options,
+                              .lock_fd = -1,
+                              .state_fd = -1,
+                              .binary = {.fd = -1},
+                              .before = {.fd = -1},
+                              .spare = {.fd = -1},
+                              .upgrade = {.running = {.from = -1, .writer = -1},
+                                          .wanted = {.from = -1, .writer = -1},
+                                          .candidate = {.fd = -1},
+                                          .trial = {.fd = -1},
+                                          .trial_result = -1},
+                              .guard_writer = -1,
+                              .notify_fd = -1,
+                              .started_wall_us = clock_wall_us()};
     list_init(&keeper->units);
     list_init(&keeper->streams);
     for (size_t i = 0; i < KEEPER_HELD_MAX; i++)

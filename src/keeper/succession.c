@@ -1,4 +1,5 @@
-/* The first moments of a binary that goes on in the keeper's place, and its trial before.
+/* The last moment of the binary that gives the keeper's place away, the first ones of the binary
+ * that takes it, and its trial before.
  *
  * Until the state is taken over nothing is changed, and a parachute is open: whatever goes wrong
  * here (a crash, an assertion, a hang, state that has no sense) executes the binary before with the
@@ -35,15 +36,9 @@ static int state_map(int fd, struct slice *ret_state, struct error *err)
     return 0;
 }
 
-static int state_read_all(struct slice state, struct error *err)
+static void state_unmap(struct slice state)
 {
-    struct resume_record record;
-    size_t cursor;
-    int code = resume_open(state, &cursor, err);
-
-    while (code == 0 && (code = resume_next(state, &cursor, &record, err)) > 0)
-        code = 0;
-    return code;
+    memory_unmap((void *)(uintptr_t)state.ptr, state.len);
 }
 
 int keeper_trial(const struct keeper_options *options)
@@ -56,7 +51,7 @@ int keeper_trial(const struct keeper_options *options)
     (void)prctl(PR_SET_NAME, KEEPER_TRIAL_TITLE);
     code = state_map(KEEPER_CHANNEL_FD, &state, &err);
     if (code == 0)
-        code = state_read_all(state, &err);
+        code = resume_check(state, &err);
     if (code < 0)
         buf_printf(&answer, "%s\n", err.text);
     else
@@ -66,6 +61,41 @@ int keeper_trial(const struct keeper_options *options)
     code = file_write_all(STDOUT_FILENO, buf_slice(&answer), &err);
     buf_done(&answer);
     return code < 0 ? 1 : 0;
+}
+
+/* ---- the execution */
+
+static int state_mark(int state_fd, bool is_closed_by_exec, struct error *err)
+{
+    struct slice state;
+    int code = state_map(state_fd, &state, err);
+
+    if (code < 0)
+        return code;
+    resumed_mark(state, is_closed_by_exec);
+    state_unmap(state);
+    return fd_set_cloexec(state_fd, is_closed_by_exec);
+}
+
+int keeper_execute(struct keeper *keeper, struct error *err)
+{
+    CLEANUP(fd_closep) int state_fd = -1;
+    char number[16];
+    int code = resumed_save(keeper, &state_fd, err);
+
+    if (code == 0)
+        code = state_mark(state_fd, false, err);
+    if (code < 0)
+        return code;
+    (void)snprintf(number, sizeof number, "%d", state_fd);
+    if (setenv(KEEPER_RESUME_VARIABLE, number, 1) == 0)
+        (void)syscall(SYS_execveat, keeper->binary.fd, "", keeper->options->argv, environ,
+                      AT_EMPTY_PATH);
+    code = error_errno(err, errno, "unable to execute the binary");
+    (void)unsetenv(KEEPER_RESUME_VARIABLE);
+    if (state_mark(state_fd, true, NULL) < 0)
+        log_error("descriptors stay open for every process that is started");
+    return code;
 }
 
 /* ---- parachute */
@@ -197,7 +227,8 @@ int keeper_take_over(struct keeper *keeper, const struct keeper_options *options
     parachute_close();
     (void)unsetenv(KEEPER_RESUME_VARIABLE);
     resumed_mark(state, true);
-    memory_unmap((void *)(uintptr_t)state.ptr, state.len);
+    resumed_end_unknown(keeper, state);
+    state_unmap(state);
     strangers_close(); /* the state among them */
     if (is_back)
         come_back(keeper);

@@ -1,5 +1,6 @@
 /* The trial of a binary, seen from the keeper: a child that reads the keeper's state and says on
- * its standard output that it could go on with it. What it does is in succession.c. */
+ * its standard output that it could go on with it. What it does is in succession.c. What it says
+ * instead (of a library that is missing, of a crash) goes the same way, to the person who asked. */
 #include "keeper/keeper_private.h"
 
 #include <errno.h>
@@ -29,6 +30,31 @@ struct trial_answer {
     uint64_t protocol, oldest, newest; /* of the protocol; of the state store's format */
 };
 
+static bool is_printable(char byte)
+{
+    return byte >= ' ' && byte <= '~';
+}
+
+static bool is_word(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        if (!is_printable(text.ptr[i]) || text.ptr[i] == ' ')
+            return false;
+    }
+    return text.len > 0;
+}
+
+/* For a terminal: one line, and nothing that a terminal obeys. */
+static void answer_make_harmless(struct upgrade *upgrade)
+{
+    for (size_t i = 0; i < upgrade->answer_len; i++) {
+        if (upgrade->answer[i] == '\n')
+            upgrade->answer[i] = ' ';
+        else if (!is_printable(upgrade->answer[i]))
+            upgrade->answer[i] = '?';
+    }
+}
+
 /* "slipway-trial 1", "version V protocol P store OLDEST NEWEST", "ok": three lines and no more. */
 static bool trial_parse(struct slice text, struct trial_answer *ret_answer)
 {
@@ -42,7 +68,7 @@ static bool trial_parse(struct slice text, struct trial_answer *ret_answer)
     is_whole &= slice_eq(slice_cut(&line, ' '), SLICE("store"));
     is_whole &= slice_to_u64(slice_cut(&line, ' '), &ret_answer->oldest) == 0;
     is_whole &= slice_to_u64(line, &ret_answer->newest) == 0;
-    return is_whole && ret_answer->version.len && ret_answer->version.len < VERSION_TEXT_SIZE;
+    return is_whole && is_word(ret_answer->version) && ret_answer->version.len < VERSION_TEXT_SIZE;
 }
 
 /* It must read what we have written, and we what it will write. */
@@ -58,6 +84,7 @@ static int trial_check(struct keeper *keeper, struct error *err)
     struct trial_answer answer;
 
     if (!trial_parse((struct slice){upgrade->answer, upgrade->answer_len}, &answer)) {
+        answer_make_harmless(upgrade);
         error_set(err, ERR_INVALID, "the program cannot take over a running platform%s%.200s",
                   upgrade->answer_len ? "; it says: " : "", upgrade->answer);
         return error_hint(err, "is it a slipway for this machine, and not too old?");
@@ -136,7 +163,7 @@ static int trial_spawn(struct keeper *keeper, int state_fd, int writer, struct e
         .working_directory = "/",
         .stdin_fd = -1,
         .stdout_fd = writer,
-        .stderr_fd = -1,
+        .stderr_fd = writer,
         .channel_fd = state_fd,
         .is_session_leader = true,
         .is_privilege_final = true,

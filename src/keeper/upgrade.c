@@ -1,8 +1,11 @@
 /* Another binary in the keeper's place, and then in every role's.
  *
- *   IDLE ─ UPGRADE ─► TRIAL ─ reads the state, says so ─► REST ─ no message is under way ─►
- * (execution) ▲                 └──────── else: refused, nothing is changed │ │ └─ 3 s without
- * trouble ─ WATCH ◄─ EDGES ◄─ CONTROL ◄─ LOGD ◄─ SIGNER ◄───────────────────┘
+ *   IDLE ─ UPGRADE ─► COPY ─ it is ours ─► TRIAL ─ can go on with the state ─► REST
+ *    ▲                  └──── else: refused, nothing is changed ◄──┴────────────────┤
+ *    │                                                                no message is under way
+ *    │                                                                              ▼
+ *    │                                                                        (execution)
+ *    └─ 3 s without trouble ─ WATCH ◄─ EDGES ◄─ CONTROL ◄─ LOGD ◄─ SIGNER ◄─────────┘
  *
  * The edges of both binaries accept until the end of WATCH; only then those of the old one drain.
  * So whatever goes wrong before, the old ones are still there: the keeper executes the old binary
@@ -12,25 +15,20 @@
  */
 #include "keeper/keeper_private.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "os/file.h"
-#include "os/memory.h"
 
-#define TRIAL_US     (5u * 1000000u)
-#define REST_LOOK_US 5000u
-#define REST_US      (10u * 1000000u)
-#define STAGE_US     (30u * 1000000u)
-#define WATCH_US     (3u * 1000000u)
-#define DEATHS_MAX   2u
-#define REPLACE_MS   5000u
-#define DRAIN_MAX_MS (24u * 3600u * 1000u)
+#define COPY_PAUSE_US 1000u
+#define TRIAL_US      (5u * 1000000u)
+#define REST_LOOK_US  5000u
+#define REST_US       (10u * 1000000u)
+#define STAGE_US      (30u * 1000000u)
+#define WATCH_US      (3u * 1000000u)
+#define DEATHS_MAX    2u
+#define REPLACE_MS    5000u
+#define DRAIN_MAX_MS  (24u * 3600u * 1000u)
 
 static const char *const stage_texts[UPGRADE_STAGE_COUNT] = {
 #define X(stage, text) [stage] = text,
@@ -91,12 +89,20 @@ static void upgrade_set_stage(struct keeper *keeper, enum upgrade_stage stage)
     keeper->upgrade.stage = stage;
 }
 
+static void upgrade_let_go(struct upgrade *upgrade)
+{
+    loop_timer_stop(&upgrade->timer);
+    loop_timer_stop(&upgrade->look);
+    binary_copy_stop(&upgrade->running);
+    binary_copy_stop(&upgrade->wanted);
+    binary_close(&upgrade->candidate);
+}
+
 static void upgrade_end(struct keeper *keeper, enum keeper_upgrade_phase phase)
 {
     struct upgrade *upgrade = &keeper->upgrade;
 
-    loop_timer_stop(&upgrade->timer);
-    loop_timer_stop(&upgrade->look);
+    upgrade_let_go(upgrade);
     upgrade->phase = phase;
     upgrade->ended_wall_us = clock_wall_us();
     upgrade_set_stage(keeper, UPGRADE_IDLE);
@@ -112,55 +118,26 @@ static void upgrade_note_failure(struct upgrade *upgrade, const struct error *er
                    err->hint);
 }
 
+/* Once: what comes after the answer, UPGRADE_STATE tells. */
+static void upgrade_answer(struct keeper *keeper, const struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+
+    request_reply(keeper, upgrade->control_life, upgrade->request, err);
+    upgrade->request = 0;
+}
+
 void upgrade_refuse(struct keeper *keeper, const struct error *err)
 {
     struct upgrade *upgrade = &keeper->upgrade;
 
     log_failure(err, "upgrade %u is refused", upgrade->id);
     upgrade_note_failure(upgrade, err);
-    binary_close(&upgrade->candidate);
     upgrade_end(keeper, KEEPER_UPGRADE_REFUSED);
-    request_reply(keeper, upgrade->control_life, upgrade->request, err);
+    upgrade_answer(keeper, err);
 }
 
 /* ---- the execution */
-
-static int state_mark(int state_fd, bool is_closed_by_exec, struct error *err)
-{
-    struct slice state;
-    void *base;
-    size_t size;
-    int code = memory_map(state_fd, false, true, &base, &size, err);
-
-    if (code < 0)
-        return code;
-    state = (struct slice){base, size};
-    resumed_mark(state, is_closed_by_exec);
-    memory_unmap(base, size);
-    return fd_set_cloexec(state_fd, is_closed_by_exec);
-}
-
-/* Returns only when it failed; then all is as before. */
-static int execute(struct keeper *keeper, struct error *err)
-{
-    CLEANUP(fd_closep) int state_fd = -1;
-    char number[16];
-    int code = resumed_save(keeper, &state_fd, err);
-
-    if (code == 0)
-        code = state_mark(state_fd, false, err);
-    if (code < 0)
-        return code;
-    (void)snprintf(number, sizeof number, "%d", state_fd);
-    if (setenv(KEEPER_RESUME_VARIABLE, number, 1) == 0)
-        (void)syscall(SYS_execveat, keeper->binary.fd, "", keeper->options->argv, environ,
-                      AT_EMPTY_PATH);
-    code = error_errno(err, errno, "unable to execute the binary");
-    (void)unsetenv(KEEPER_RESUME_VARIABLE);
-    if (state_mark(state_fd, true, NULL) < 0)
-        log_error("descriptors stay open for every process that is started");
-    return code;
-}
 
 static void execute_candidate(struct keeper *keeper)
 {
@@ -171,7 +148,7 @@ static void execute_candidate(struct keeper *keeper)
     keeper->spare = keeper->before;
     keeper->before = keeper->binary;
     keeper->binary = upgrade->candidate;
-    if (execute(keeper, &err) < 0) {
+    if (keeper_execute(keeper, &err) < 0) {
         keeper->binary = keeper->before;
         keeper->before = keeper->spare;
         keeper->spare = spare;
@@ -187,9 +164,11 @@ static void execute_before(struct keeper *keeper)
     keeper->binary = keeper->before;
     keeper->before = keeper->spare;
     keeper->spare = (struct binary){.fd = -1};
-    if (execute(keeper, &err) == 0)
+    if (keeper_execute(keeper, &err) == 0)
         return;
-    log_failure(&err, "unable to return to the old binary; the new one goes on");
+    error_wrap(&err, "unable to return to the old binary; the new one goes on");
+    log_failure(&err, "upgrade %u", keeper->upgrade.id);
+    upgrade_note_failure(&keeper->upgrade, &err);
     keeper->spare = keeper->before;
     keeper->before = keeper->binary;
     keeper->binary = failed;
@@ -207,44 +186,55 @@ static struct role *find_unread(struct keeper *keeper)
     return NULL;
 }
 
-static void look_due(struct loop_timer *timer)
+static void rest_came(struct keeper *keeper)
 {
-    struct keeper *keeper = container_of(timer, struct keeper, upgrade.look);
-    struct upgrade *upgrade = &keeper->upgrade;
-
-    loop_timer_start_in(keeper->loop, timer, REST_LOOK_US);
-    if (find_unread(keeper))
-        return;
-    if (upgrade->phase == KEEPER_UPGRADE_TRYING) {
-        request_reply(keeper, upgrade->control_life, upgrade->request, NULL);
-        upgrade->phase = KEEPER_UPGRADE_REPLACING;
-        upgrade_tell(keeper);
-        if (find_unread(keeper))
-            return;
-    }
-    loop_timer_stop(timer);
-    if (upgrade->phase == KEEPER_UPGRADE_RETURNING)
+    loop_timer_stop(&keeper->upgrade.look);
+    if (keeper->upgrade.phase == KEEPER_UPGRADE_RETURNING)
         execute_before(keeper);
     else
         execute_candidate(keeper);
 }
 
-static void rest_overdue(struct keeper *keeper)
+static void rest_look(struct keeper *keeper)
 {
     struct upgrade *upgrade = &keeper->upgrade;
-    struct role *role = find_unread(keeper);
+
+    if (find_unread(keeper))
+        return;
+    if (upgrade->phase == KEEPER_UPGRADE_TRYING) {
+        upgrade_answer(keeper, NULL);
+        upgrade->phase = KEEPER_UPGRADE_REPLACING;
+        upgrade_tell(keeper);
+        if (find_unread(keeper))
+            return;
+    }
+    rest_came(keeper);
+}
+
+/* Whoever does not read is of the failed binary, or starts anew just as well. */
+static void rest_force(struct keeper *keeper)
+{
+    for (struct role *role = find_unread(keeper); role; role = find_unread(keeper)) {
+        role_kill(role);
+        channel_stop(&role->channel);
+    }
+    rest_came(keeper);
+}
+
+static void rest_overdue(struct keeper *keeper)
+{
+    const struct role *role;
     struct error err = {0};
 
-    if (upgrade->phase == KEEPER_UPGRADE_RETURNING) {
-        /* It is of the failed binary, or starts anew just as well. */
-        while ((role = find_unread(keeper)) != NULL) {
-            role_kill(role);
-            channel_stop(&role->channel);
-        }
-        execute_before(keeper);
+    if (keeper->upgrade.phase == KEEPER_UPGRADE_RETURNING) {
+        rest_force(keeper);
         return;
     }
-    error_set(&err, ERR_UNAVAILABLE, "'%s' does not read its messages", role ? role->title : "?");
+    rest_look(keeper);
+    role = find_unread(keeper);
+    if (keeper->upgrade.stage != UPGRADE_REST || !role)
+        return;
+    error_set(&err, ERR_UNAVAILABLE, "%s does not read its messages", role_name(role));
     error_hint(&err, "try again; if it stays so, end that process: it is started anew");
     upgrade_refuse(keeper, &err);
 }
@@ -277,8 +267,8 @@ static int upgrade_check(const struct keeper *keeper, const struct keeper_upgrad
         return error_hint(err, "this one has run since the platform started; name another with "
                                "'slipway upgrade BINARY'");
     }
-    if (wanted->kind > KEEPER_UPGRADE_BACK || wanted->upgrade <= keeper->upgrade.id)
-        return error_set(err, ERR_INVALID, "the upgrade's kind or number is not valid");
+    if (!keeper_upgrade_is_after(wanted->upgrade, keeper->upgrade.id))
+        return error_set(err, ERR_INVALID, "the upgrade's number is not valid");
     if (edges_addable(keeper) < keeper->options->edge_count) {
         error_set(err, ERR_UNAVAILABLE,
                   "the edges of earlier upgrades still drain; no more than "
@@ -290,17 +280,61 @@ static int upgrade_check(const struct keeper *keeper, const struct keeper_upgrad
     return 0;
 }
 
-static int candidate_open(struct keeper *keeper, const struct keeper_upgrade *wanted,
-                          const char *path, struct binary *ret_candidate, struct error *err)
+/* ---- the copies */
+
+static int copies_begin(struct keeper *keeper, enum keeper_upgrade_kind kind, const char *path,
+                        struct error *err)
 {
-    if (wanted->kind != KEEPER_UPGRADE_BACK)
-        return binary_open(keeper,
-                           wanted->kind == KEEPER_UPGRADE_TO_PATH ? path : keeper->start_path,
-                           ret_candidate, err);
-    *ret_candidate = keeper->before;
-    ret_candidate->id = ++keeper->last_binary; /* its own, as it is closed on its own */
-    ret_candidate->fd = fcntl(keeper->before.fd, F_DUPFD_CLOEXEC, 10);
-    return ret_candidate->fd < 0 ? error_errno(err, errno, "no descriptor is free") : 0;
+    struct upgrade *upgrade = &keeper->upgrade;
+    int code = 0;
+
+    if (!keeper->binary.is_private)
+        code = binary_copy_begin_running(keeper, &upgrade->running, err);
+    if (code < 0)
+        return code;
+    if (kind == KEEPER_UPGRADE_BACK)
+        return binary_dup(keeper, &keeper->before, &upgrade->candidate, err);
+    return binary_copy_begin(keeper, kind == KEEPER_UPGRADE_TO_PATH ? path : keeper->start_path,
+                             &upgrade->wanted, err);
+}
+
+/* 1: there is more to copy. */
+static int copies_step(struct keeper *keeper, struct error *err)
+{
+    struct upgrade *upgrade = &keeper->upgrade;
+    bool is_running = upgrade->running.from >= 0;
+    int fd = -1, code = 0;
+
+    if (is_running)
+        code = binary_copy_step(&upgrade->running, &fd, err);
+    else if (upgrade->wanted.from >= 0)
+        code = binary_copy_step(&upgrade->wanted, &fd, err);
+    else
+        return 0;
+    if (code != 0)
+        return code;
+    if (is_running) {
+        fd_close(keeper->binary.fd);
+        keeper->binary.fd = fd;
+        keeper->binary.is_private = true;
+    } else {
+        upgrade->candidate =
+            (struct binary){.id = ++keeper->last_binary, .fd = fd, .is_private = true};
+    }
+    return 1;
+}
+
+static void copy_on(struct keeper *keeper)
+{
+    struct error err = {0};
+    int code = copies_step(keeper, &err);
+
+    if (code == 0) {
+        upgrade_enter(keeper, UPGRADE_TRIAL);
+        code = trial_start(keeper, &err);
+    }
+    if (code < 0)
+        upgrade_refuse(keeper, &err);
 }
 
 int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted, const char *path,
@@ -322,12 +356,8 @@ int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted, co
     upgrade->request = wanted->header.request;
     upgrade->control_life = control_life;
     upgrade->phase = KEEPER_UPGRADE_TRYING;
-    upgrade_enter(keeper, UPGRADE_TRIAL);
-    code = binary_secure(keeper, err);
-    if (code == 0)
-        code = candidate_open(keeper, wanted, path, &upgrade->candidate, err);
-    if (code == 0)
-        code = trial_start(keeper, err);
+    upgrade_enter(keeper, UPGRADE_COPY);
+    code = copies_begin(keeper, (enum keeper_upgrade_kind)wanted->kind, path, err);
     if (code < 0)
         upgrade_refuse(keeper, err); /* replies, too */
     return 0;
@@ -335,7 +365,7 @@ int upgrade_begin(struct keeper *keeper, const struct keeper_upgrade *wanted, co
 
 /* ---- the roles */
 
-static void upgrade_fail(struct keeper *keeper, const struct error *err)
+static void upgrade_fail(struct keeper *keeper, struct error *err)
 {
     struct upgrade *upgrade = &keeper->upgrade;
 
@@ -346,6 +376,7 @@ static void upgrade_fail(struct keeper *keeper, const struct error *err)
         upgrade_end(keeper, KEEPER_UPGRADE_RETURNED);
         return;
     }
+    error_hint(err, "the platform's own log says more");
     log_failure(err, "upgrade %u failed, returning to %s", upgrade->id, keeper->before.version);
     upgrade_note_failure(upgrade, err);
     upgrade->phase = KEEPER_UPGRADE_RETURNING;
@@ -403,6 +434,18 @@ static void watch_due(struct keeper *keeper)
     upgrade_fail(keeper, &err);
 }
 
+static void look_due(struct loop_timer *timer)
+{
+    struct keeper *keeper = container_of(timer, struct keeper, upgrade.look);
+    bool is_copying = keeper->upgrade.stage == UPGRADE_COPY;
+
+    loop_timer_start_in(keeper->loop, timer, is_copying ? COPY_PAUSE_US : REST_LOOK_US);
+    if (is_copying)
+        copy_on(keeper);
+    else
+        rest_look(keeper);
+}
+
 static void timer_due(struct loop_timer *timer)
 {
     struct keeper *keeper = container_of(timer, struct keeper, upgrade.timer);
@@ -411,6 +454,12 @@ static void timer_due(struct loop_timer *timer)
     struct error err = {0};
 
     switch (upgrade->stage) {
+    case UPGRADE_COPY:
+        error_set(&err, ERR_TIMEOUT, "the program could not be copied within %u s",
+                  STAGE_US / 1000000u);
+        error_hint(&err, "is the disk of the state folder, or of the program, busy?");
+        upgrade_refuse(keeper, &err);
+        break;
     case UPGRADE_TRIAL:
         trial_kill(upgrade);
         error_set(&err, ERR_TIMEOUT, "the program did not say within %u s that it can take over",
@@ -428,7 +477,6 @@ static void timer_due(struct loop_timer *timer)
         role = role_find_unready(keeper, role_of(upgrade->stage));
         error_set(&err, ERR_FAILED, "%s of version %s was not ready within %u s",
                   role ? role_name(role) : "a role", keeper->binary.version, STAGE_US / 1000000u);
-        error_hint(&err, "the platform's own log says more");
         upgrade_fail(keeper, &err);
         break;
     }
@@ -455,13 +503,16 @@ static void upgrade_enter(struct keeper *keeper, enum upgrade_stage stage)
     upgrade_set_stage(keeper, stage);
     upgrade->timer.on_timer = timer_due;
     upgrade->look.on_timer = look_due;
+    if (stage == UPGRADE_WATCH && upgrade->phase == KEEPER_UPGRADE_REPLACING)
+        upgrade->phase = KEEPER_UPGRADE_WATCHING;
     upgrade_tell(keeper);
+    loop_timer_stop(&upgrade->look);
+    if (stage == UPGRADE_COPY || stage == UPGRADE_REST)
+        loop_timer_start_in(keeper->loop, &upgrade->look, 0);
     if (stage == UPGRADE_TRIAL)
         within_us = TRIAL_US;
-    if (stage == UPGRADE_REST) {
+    if (stage == UPGRADE_REST)
         within_us = REST_US;
-        loop_timer_start_in(keeper->loop, &upgrade->look, 0);
-    }
     if (stage == UPGRADE_WATCH) {
         within_us = WATCH_US;
         upgrade->watch_started_us = loop_now_us(keeper->loop);
@@ -513,7 +564,7 @@ void upgrade_role_died(struct role *role, int wait_status)
     struct error err = {0};
 
     if (keeper->upgrade.stage < UPGRADE_SIGNER || !role_is_current(role) ||
-        role->deaths < DEATHS_MAX || keeper->upgrade.phase != KEEPER_UPGRADE_REPLACING)
+        role->deaths < DEATHS_MAX || keeper->upgrade.phase == KEEPER_UPGRADE_RETURNING)
         return;
     if (WIFSIGNALED(wait_status))
         error_set(&err, ERR_FAILED, "%s of version %s died twice, of signal %d", role_name(role),
@@ -521,7 +572,6 @@ void upgrade_role_died(struct role *role, int wait_status)
     else
         error_set(&err, ERR_FAILED, "%s of version %s ended twice, with status %d", role_name(role),
                   keeper->binary.version, WEXITSTATUS(wait_status));
-    error_hint(&err, "the platform's own log says more");
     upgrade_fail(keeper, &err);
 }
 
@@ -532,8 +582,6 @@ void upgrade_stop(struct keeper *keeper)
     if (upgrade->stage == UPGRADE_IDLE)
         return;
     trial_kill(upgrade);
-    loop_timer_stop(&upgrade->timer);
-    loop_timer_stop(&upgrade->look);
-    binary_close(&upgrade->candidate);
+    upgrade_let_go(upgrade);
     upgrade->stage = UPGRADE_IDLE;
 }

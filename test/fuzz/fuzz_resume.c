@@ -55,6 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!block)
         return 0;
     memcpy(block, data, size);
+    (void)resume_check((struct slice){block, size}, NULL);
     resume_begin(&copy);
     count = read_all((struct slice){block, size}, &copy);
     resume_finish(&copy);

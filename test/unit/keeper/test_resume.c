@@ -1,13 +1,9 @@
-#include <fcntl.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "keeper/keeper_private.h"
 #include "keeper/resume.h"
-#include "os/file.h"
 #include "unit.h"
-
-/* ---- records */
 
 static struct buf make_block(void)
 {
@@ -159,80 +155,158 @@ static void malformed_fields_are_refused(void **state UNUSED)
     }
 }
 
-/* ---- which file may be executed */
+/* ---- sense */
 
-static void put_file(const char *path, const char *content, mode_t mode)
+/* All that a state needs, and one record more. */
+static int check_with(enum resume_tag tag, const void *record, struct error *err)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+    struct resume_binary binary = {.id = 1, .place = RESUME_IS_RUNNING, .fd = 10, .version = "1.0"};
+    struct resume_listener listener = {.fd = 11, .address = "0.0.0.0:80", .port = 80};
+    struct buf block = make_block();
+    int code;
 
-    assert_true(fd >= 0);
-    assert_int_equal(file_write_all(fd, (struct slice){content, strlen(content)}, NULL), 0);
-    assert_int_equal(fchmod(fd, mode), 0);
-    fd_close(fd);
-}
-
-static int try_open(struct keeper *keeper, const char *path, struct error *err)
-{
-    struct binary binary = {.fd = -1};
-    int code = binary_open(keeper, path, &binary, err);
-
-    binary_close(&binary);
+    resume_append(&block, RESUME_TAG_binary, &binary);
+    resume_append(&block, RESUME_TAG_listener, &listener);
+    if (record)
+        resume_append(&block, tag, record);
+    resume_finish(&block);
+    code = resume_check(buf_slice(&block), err);
+    buf_done(&block);
     return code;
 }
 
-static void only_what_nobody_else_could_write_is_executed(void **state UNUSED)
+static void a_state_without_sense_is_refused(void **state UNUSED)
 {
-    char folder[] = "/tmp/slipway-test-XXXXXX", path[128];
-    struct keeper keeper = {.policy = {.is_root = geteuid() == 0}};
-    struct error err = {0};
+    char name[VERSION_TEXT_SIZE + 1];
+    const struct resume_keeper second = {
+        .state_directory = "/", .edge_count = 1, .lock_fd = 5, .state_fd = 6, .guard_writer = -1};
+    const struct resume_binary placeless = {.id = 2, .place = 9, .fd = 9, .version = ""},
+                               closed = {.id = 2, .place = 2, .fd = -1, .version = ""},
+                               wordy = {.id = 2, .place = 2, .fd = 9, .version = name};
+    const struct resume_listener odd = {.kind = 2, .fd = 12, .address = ""},
+                                 deaf = {.kind = 1, .fd = -1, .address = ""},
+                                 high = {.kind = 1, .fd = 12, .address = "", .port = 65536};
+    const struct resume_role stateless = {.kind = 1,
+                                          .state = ROLE_STATE_COUNT,
+                                          .channel = -1,
+                                          .result = -1,
+                                          .counters = -1,
+                                          .access_writer = -1,
+                                          .version = ""},
+                             everybody = {.kind = 1,
+                                          .pid = (uint64_t)-1,
+                                          .channel = -1,
+                                          .result = -1,
+                                          .counters = -1,
+                                          .access_writer = -1,
+                                          .version = ""},
+                             newer = {.kind = 99,
+                                      .pid = 4711,
+                                      .channel = -1,
+                                      .result = -1,
+                                      .counters = -1,
+                                      .access_writer = -1,
+                                      .version = ""};
+    const struct resume_unit
+        init = {.id = 8, .pid = 1, .tag = "", .program = "", .cgroup = "", .result = -1},
+        nobody = {.id = 8, .tag = "", .program = "", .cgroup = "", .result = -1};
+    const struct resume_stream kindless = {.id = 3, .kind = 4, .label = "", .fd = 13},
+                               shut = {.id = 3, .kind = 1, .label = "", .fd = -1};
+    const struct resume_held nameless = {.name = "", .fd = 14};
+    const struct resume_giving ownerless = {.pid = 0};
+    const struct resume_upgrade phaseless = {.phase = KEEPER_UPGRADE_RETURNED + 1},
+                                codeless = {.code = UINT64_C(1) << 31},
+                                good = {.phase = KEEPER_UPGRADE_REPLACING, .code = 3};
+    const struct {
+        enum resume_tag tag;
+        const void *record;
+        int code;
+    } cases[] = {
+        {RESUME_TAG_keeper, NULL, 0},
+        {RESUME_TAG_keeper, &second, ERR_INVALID},
+        {RESUME_TAG_binary, &placeless, ERR_INVALID},
+        {RESUME_TAG_binary, &closed, ERR_INVALID},
+        {RESUME_TAG_binary, &wordy, ERR_INVALID},
+        {RESUME_TAG_listener, &odd, ERR_VERSION},
+        {RESUME_TAG_listener, &deaf, ERR_INVALID},
+        {RESUME_TAG_listener, &high, ERR_INVALID},
+        {RESUME_TAG_role, &stateless, ERR_INVALID},
+        {RESUME_TAG_role, &everybody, ERR_INVALID},
+        {RESUME_TAG_role, &newer, 0},
+        {RESUME_TAG_unit, &init, ERR_INVALID},
+        {RESUME_TAG_unit, &nobody, ERR_INVALID},
+        {RESUME_TAG_stream, &kindless, ERR_INVALID},
+        {RESUME_TAG_stream, &shut, ERR_INVALID},
+        {RESUME_TAG_held, &nameless, ERR_INVALID},
+        {RESUME_TAG_giving, &ownerless, ERR_INVALID},
+        {RESUME_TAG_upgrade, &phaseless, ERR_VERSION},
+        {RESUME_TAG_upgrade, &codeless, ERR_INVALID},
+        {RESUME_TAG_upgrade, &good, 0},
+    };
 
-    assert_non_null(mkdtemp(folder));
-    keeper.state_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "%s/program", folder);
-    put_file(path, "\177ELF and more", 0755);
-    assert_int_equal(try_open(&keeper, path, &err), 0);
-    assert_int_equal(chmod(path, 0775), 0);
-    assert_int_equal(try_open(&keeper, path, &err), ERR_PERMISSION);
-    assert_true(err.hint[0]);
-    assert_int_equal(chmod(path, 0755), 0);
-    assert_int_equal(chmod(folder, 0777), 0);
-    assert_int_equal(try_open(&keeper, path, &err), ERR_PERMISSION);
-    assert_int_equal(chmod(folder, 0755), 0);
-    if (geteuid() == 0) {
-        assert_int_equal(chown(path, 65534, 0), 0);
-        assert_int_equal(try_open(&keeper, path, &err), ERR_PERMISSION);
-        assert_int_equal(chown(path, 0, 0), 0);
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct error err = {0};
+
+        assert_int_equal(check_with(cases[i].tag, cases[i].record, &err), cases[i].code);
+        assert_int_equal(err.text[0] != 0, cases[i].code != 0);
     }
-    put_file(path, "#!/bin/sh", 0755);
-    assert_int_equal(try_open(&keeper, path, &err), ERR_INVALID);
-    assert_int_equal(try_open(&keeper, folder, &err), ERR_INVALID);
-    assert_int_equal(try_open(&keeper, "program", &err), ERR_INVALID);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(try_open(&keeper, path, &err), ERR_NOT_FOUND);
-    fd_close(keeper.state_fd);
-    assert_int_equal(rmdir(folder), 0);
 }
 
-static void what_was_opened_stays_what_it_was(void **state UNUSED)
+/* Until all of the state is taken over, the binary before may have to go on. */
+static void a_role_of_an_unknown_kind_lives_until_nobody_goes_back(void **state UNUSED)
 {
-    char folder[] = "/tmp/slipway-test-XXXXXX", path[128], bytes[16];
-    struct keeper keeper = {.policy = {.is_root = geteuid() == 0}};
-    struct binary binary = {.fd = -1};
+    static const struct keeper_role_entry entries[] = {
+        {.role = KEEPER_ROLE_CONTROL, .name = "control"}};
+    static const struct keeper_options options = {.roles = entries,
+                                                  .role_count = ARRAY_LEN(entries)};
+    struct keeper keeper = {.options = &options};
+    struct resume_binary binary = {.id = 1, .place = RESUME_IS_RUNNING, .fd = 10, .version = "1.0"};
+    struct resume_listener listener = {.fd = 11, .address = "0.0.0.0:80", .port = 80};
+    struct resume_role role = {.kind = 99,
+                               .pid = (uint64_t)fork(),
+                               .channel = -1,
+                               .result = -1,
+                               .counters = -1,
+                               .access_writer = -1,
+                               .version = ""};
+    struct buf block = make_block();
+    struct error err = {0};
+    int status = 0;
 
-    assert_non_null(mkdtemp(folder));
-    keeper.state_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "%s/program", folder);
-    put_file(path, "\177ELF before", 0755);
-    assert_int_equal(binary_open(&keeper, path, &binary, NULL), 0);
-    put_file(path, "\177ELF after!", 0755);
-    assert_int_equal(pread(binary.fd, bytes, sizeof bytes, 0), 11);
-    assert_memory_equal(bytes, "\177ELF before", 11);
-    assert_int_equal(binary.id, 1);
-    assert_true(binary.is_private);
-    binary_close(&binary);
-    fd_close(keeper.state_fd);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(folder), 0);
+    if (role.pid == 0) {
+        (void)pause();
+        _exit(0);
+    }
+    resume_append(&block, RESUME_TAG_binary, &binary);
+    resume_append(&block, RESUME_TAG_listener, &listener);
+    resume_append(&block, RESUME_TAG_role, &role);
+    resume_finish(&block);
+    list_init(&keeper.units);
+    assert_int_equal(loop_new(&keeper.loop, NULL), 0);
+    assert_int_equal(roles_make_table(&keeper, NULL), 0);
+    keeper.units_by_id = map_new(KEEPER_UNITS_MAX);
+    assert_int_equal(resumed_load(&keeper, buf_slice(&block), &err), 0);
+    assert_int_equal(waitpid((pid_t)role.pid, &status, WNOHANG), 0);
+    resumed_end_unknown(&keeper, buf_slice(&block));
+    assert_int_equal(waitpid((pid_t)role.pid, &status, 0), role.pid);
+    assert_true(WIFSIGNALED(status));
+    units_done(&keeper);
+    roles_done(&keeper);
+    map_freep(&keeper.units_by_id);
+    loop_free(keeper.loop);
+    free((void *)(uintptr_t)keeper.own_options.state_directory);
+    buf_done(&block);
+}
+
+static void a_state_that_lacks_something_is_refused(void **state UNUSED)
+{
+    struct buf block = make_block();
+    struct error err = {0};
+
+    assert_int_equal(resume_check(buf_slice(&block), &err), ERR_INVALID);
+    buf_done(&block);
 }
 
 int main(void)
@@ -243,8 +317,9 @@ int main(void)
         cmocka_unit_test(formats_beyond_the_next_one_are_refused),
         cmocka_unit_test(a_state_that_is_cut_off_anywhere_is_refused),
         cmocka_unit_test(malformed_fields_are_refused),
-        cmocka_unit_test(only_what_nobody_else_could_write_is_executed),
-        cmocka_unit_test(what_was_opened_stays_what_it_was),
+        cmocka_unit_test(a_state_without_sense_is_refused),
+        cmocka_unit_test(a_role_of_an_unknown_kind_lives_until_nobody_goes_back),
+        cmocka_unit_test(a_state_that_lacks_something_is_refused),
     };
 
     log_set_level(LOG_ERROR);
