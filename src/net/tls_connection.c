@@ -15,18 +15,24 @@
 
 struct tls *tls_current;
 
+/* The queue of errors is empty mostly, and clearing it walks all of its places. */
+static void clear_errors(void)
+{
+    if (UNLIKELY(ERR_peek_error() != 0))
+        ERR_clear_error();
+}
+
 static void enter(struct tls *tls)
 {
     tls_current = tls;
     tls->is_drained = false; /* the caller calls because epoll spoke */
-    ERR_clear_error();
+    clear_errors();
 }
 
-static void leave(struct tls *tls)
+static void leave(void)
 {
-    (void)tls;
     tls_current = NULL;
-    ERR_clear_error();
+    clear_errors();
 }
 
 static enum tls_result fail(struct tls *tls, const char *text)
@@ -113,7 +119,7 @@ void tls_abort(struct tls *tls)
         tls_sign_answer(tls, (struct slice){0});
         enter(tls);
         (void)SSL_do_handshake(tls->ssl); /* to the end of its job */
-        leave(tls);
+        leave();
         tls_key_trim_jobs();
     }
     tls->state = TLS_STATE_FAILED;
@@ -129,7 +135,7 @@ void tls_free(struct tls *tls)
     tls_abort(tls);
     enter(tls);
     SSL_free(tls->ssl);
-    leave(tls);
+    leave();
     tls_server_unref(tls->server);
     tls_client_unref(tls->client);
     free(tls->name);
@@ -304,7 +310,7 @@ enum tls_result tls_handshake(struct tls *tls)
     } else {
         result = handshake_step(tls);
     }
-    leave(tls);
+    leave();
     tls_key_trim_jobs();
     return result;
 }
@@ -361,7 +367,7 @@ ssize_t tls_read(struct tls *tls, char *bytes, size_t len)
     tls->is_starved = result == TLS_AGAIN;
     if (!tls_stream_flush(tls) && tls->state == TLS_STATE_FAILED)
         result = TLS_BROKEN;
-    leave(tls);
+    leave();
     /* What was read before the end or the failure goes first; the next call tells of it. */
     return total ? (ssize_t)total : result;
 }
@@ -459,7 +465,7 @@ ssize_t tls_write(struct tls *tls, const struct iovec *parts, int count)
         place_skip(&place, owed);
         if (!encrypt(tls, &place)) {
             result = broken(tls, "a record that cannot be written");
-            leave(tls);
+            leave();
             return result;
         }
         (void)tls_stream_flush(tls);
@@ -468,7 +474,7 @@ ssize_t tls_write(struct tls *tls, const struct iovec *parts, int count)
     result = written ? (ssize_t)written : tls->left.len ? TLS_AGAIN : 0;
     if (tls->state == TLS_STATE_FAILED)
         result = TLS_BROKEN;
-    leave(tls);
+    leave();
     return result;
 }
 
@@ -496,7 +502,7 @@ void tls_finish(struct tls *tls)
     (void)SSL_shutdown(tls->ssl);
     tls->state = TLS_STATE_FINISHED;
     (void)tls_stream_flush(tls);
-    leave(tls);
+    leave();
 }
 
 /* ---- what is known */
