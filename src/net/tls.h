@@ -122,14 +122,15 @@ void tls_server_switch(struct tls *tls, struct tls_server *server);
 
 #define TLS_WRITE_BYTES (80u * 1024u) /* what one tls_write takes at most, in five records */
 
-/* Bytes read (> 0; of several records where they are there), TLS_END: the peer said that it is done (close_notify), TLS_AGAIN, TLS_BROKEN:
- * reset, protocol error, or an end of file without close_notify. */
+/* Bytes read (> 0; of several records where they are there), TLS_END: the peer said that it is done
+ * (close_notify), TLS_AGAIN, TLS_BROKEN: reset, protocol error, or an end of file without
+ * close_notify. */
 enum { TLS_END = 0, TLS_AGAIN = -1, TLS_BROKEN = -2 };
 ssize_t tls_read(struct tls *tls, char *bytes, size_t len);
 /* Takes from the parts as many bytes as the socket takes in whole records, up to
  * TLS_WRITE_BYTES in one write(2); the count, TLS_AGAIN or TLS_BROKEN. A short count below that
- * means that the socket is full. After AGAIN or a short count the same bytes must come again first (they may have moved).
- * Without parts: only what waits goes on; 0 when all of it is out. */
+ * means that the socket is full. After AGAIN or a short count the same bytes must come again first
+ * (they may have moved). Without parts: only what waits goes on; 0 when all of it is out. */
 ssize_t tls_write(struct tls *tls, const struct iovec *parts, int count);
 /* Decrypted or received bytes wait in here: epoll will not tell of them. */
 bool tls_has_pending(const struct tls *tls);

@@ -95,9 +95,23 @@ static void an_unknown_name_or_none_gets_an_alert_and_no_certificate(void **stat
     must_be_refused(server, "three.test", "no certificate for this name", unknown);
     must_be_refused(server, "wild.test", "no certificate for this name", unknown);
     must_be_refused(server, "a.b.wild.test", "no certificate for this name", unknown);
-    must_be_refused(server, "one.test.", "no certificate for this name", unknown);
+    must_be_refused(server, "three.test.", "no certificate for this name", unknown);
     must_be_refused(server, "one.test/", "a server name that is none", unknown);
     must_be_refused(server, "127.0.0.1", "no server name", unknown);
+    tls_server_unref(server);
+}
+
+static void a_final_dot_is_the_same_name(void **state)
+{
+    struct tls_server *server = server_of_all();
+    struct pair pair;
+
+    (void)state;
+    open_name(&pair, server, careless, "two.test.");
+    pair_must_shake(&pair);
+    assert_int_equal(pair.server->certificate, 1);
+    assert_true(slice_eq(tls_name(pair.server), SLICE("two.test")));
+    pair_done(&pair);
     tls_server_unref(server);
 }
 
@@ -612,6 +626,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_name_gets_its_own_certificate),
         cmocka_unit_test(an_unknown_name_or_none_gets_an_alert_and_no_certificate),
+        cmocka_unit_test(a_final_dot_is_the_same_name),
         cmocka_unit_test(the_empty_name_is_any_other),
         cmocka_unit_test(thousands_of_names_are_found),
         cmocka_unit_test(a_certificate_that_cannot_be_used_fails_its_own_handshakes_only),
