@@ -401,6 +401,7 @@ static void on_child(struct loop_signal *handle)
                    WIFEXITED(status) ? WEXITSTATUS(status) : -1,
                    WIFSIGNALED(status) ? WTERMSIG(status) : 0);
             harness->tls.pid = 0;
+            harness_signer_stop(&harness->tls); /* its channel's end may not be read yet */
         }
         for (unsigned i = 0; i < harness->edge_count; i++) {
             struct edge_process *edge = &harness->edges[i];
