@@ -496,8 +496,8 @@ static void free_list(struct list *list, size_t node_offset)
 static void edge_done(struct edge *edge)
 {
     edge->is_quitting = true;
-    list_each_safe (node, &edge->clients)
-        client_close(container_of(node, struct client, node), false);
+    while (!list_is_empty(&edge->clients)) /* a connection takes its streams with it */
+        client_close(container_of(edge->clients.next, struct client, node), false);
     if (edge->access_io.fd >= 0 && edge->access_len) {
         struct pollfd room = {.fd = edge->access_io.fd, .events = POLLOUT};
 

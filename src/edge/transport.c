@@ -9,7 +9,10 @@ void transport_last(struct transport *transport)
 
 void transport_finish(struct transport *transport)
 {
-    transport_last(transport);
+    if (transport->kind == TRANSPORT_STREAM) {
+        stream_last(transport->stream);
+        return;
+    }
     if (transport->kind == TRANSPORT_TLS)
         tls_finish(transport->tls);
     /* A close_notify that waits for room must not be overtaken. */
