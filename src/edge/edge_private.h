@@ -146,7 +146,7 @@ struct request {
     enum http1_body body;
     enum request_page page; /* what the client likes to read errors in */
     uint8_t version_minor;
-    bool is_idempotent, is_upgrade, expects_continue;
+    bool is_idempotent, is_upgrade, is_websocket, expects_continue;
     bool is_body_read;      /* the whole request body left the client's socket */
     bool is_body_ended;     /* ... and was queued for the upstream, end mark included */
     bool is_body_discarded; /* the rest of the body is read and dropped */

@@ -241,7 +241,7 @@ void forward_request(struct client *client)
             return;
         if (may_queue_body(client, upstream) && !queue_body(client, upstream))
             return;
-        if (request->is_body_ended)
+        if (request->is_body_ended && !request->is_upgrade) /* which may become a tunnel */
             transport_last(&upstream->transport);
         if (!output_is_empty(&upstream->output)) {
             ssize_t put;

@@ -53,7 +53,6 @@ static struct http2_text *on_block(struct http2_stream *handle, enum http2_block
     struct stream *stream = stream_of(handle);
     struct edge *edge = stream->connection->edge;
 
-    stream->connection->head_since_us = loop_now_us(edge->loop);
     if (stream->is_finishing)
         return NULL;
     if (block == HTTP2_TRAILERS) {
@@ -72,18 +71,34 @@ static struct http2_text *on_block(struct http2_stream *handle, enum http2_block
     return &stream->text;
 }
 
+/* The proof that HTTP/1.1 wants of an upstream that agrees to a WebSocket; over HTTP/2 there is
+ * none. Room: HTTP2_TEXT_EXTRA. */
+static void put_websocket_accept(struct stream *stream)
+{
+    struct http2_text *text = &stream->text;
+    char accept[HTTP2_WEBSOCKET_ACCEPT_SIZE];
+
+    if (!stream->handle.is_tunnel || !stream->websocket_key[0] || text->size - text->len < 128)
+        return;
+    http2_websocket_accept(stream->websocket_key, accept);
+    text->len -= 2; /* the empty line comes behind it */
+    text->len += (size_t)snprintf(text->bytes + text->len, text->size - text->len,
+                                  "sec-websocket-accept: %s\r\n\r\n", accept);
+}
+
 static void on_head(struct http2_stream *handle, unsigned status)
 {
     struct stream *stream = stream_of(handle);
 
-    stream->connection->head_since_us = 0;
     stream->head_status = status;
     stream->is_bodyless = handle->has_remote_ended;
     if (stream->connection->is_client_side) {
         stream->is_head_ready = true;
     } else {
-        if (!status)
+        if (!status) {
+            put_websocket_accept(stream);
             stream_append(stream, (struct slice){stream->text.bytes, stream->text.len}, false);
+        }
         block_give(&stream->connection->edge->blocks, TAKE_PTR(stream->head_block));
         if (status) {
             log_warning("an instance sent a response header over the limit");
@@ -96,7 +111,7 @@ static void on_head(struct http2_stream *handle, unsigned status)
 
 static void on_trailers(struct http2_stream *handle)
 {
-    stream_of(handle)->connection->head_since_us = 0;
+    stream_of(handle)->has_trailers = true;
 }
 
 static void on_data(struct http2_stream *handle, struct slice data)
@@ -187,6 +202,7 @@ static void pack(struct http2_connection *connection)
     if (!connection->output) {
         connection->output = block_take(&connection->edge->blocks);
         connection->from = connection->to = 0;
+        connection->moved_us = loop_now_us(connection->edge->loop);
     }
     if (BLOCK_BYTES - connection->to >= HTTP2_PACK_MIN)
         connection->to +=

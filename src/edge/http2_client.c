@@ -89,6 +89,7 @@ static void begin_request(struct stream *stream)
 
 static void on_ready(struct stream *stream, unsigned events)
 {
+    const struct http2_connection *connection = stream->connection;
     struct client *client = stream->client;
 
     if (stream->is_head_ready) {
@@ -104,7 +105,8 @@ static void on_ready(struct stream *stream, unsigned events)
         request_touch(client);
     }
     client_on_event(&client->transport.io, events);
-    if (stream->connection->is_closed && client->transport.stream == stream)
+    /* The stream may be gone by now, its client is not before the end of the turn. */
+    if (connection->is_closed && client->transport.stream == stream)
         client_close(client, true);
 }
 
@@ -115,7 +117,8 @@ static void set_deadline(struct http2_client *owner)
     struct http2_connection *connection = &owner->connection;
     struct client *client = owner->client;
     struct edge *edge = client->edge;
-    bool is_busy = connection->stream_count || connection->output || connection->head_since_us;
+    bool is_busy = connection->stream_count || connection->output ||
+                   http2_session_head_since(connection->session);
 
     if (is_busy) {
         client->idle_since_us = 0;
@@ -221,13 +224,13 @@ void http2_client_timed_out(struct client *client)
     struct http2_connection *connection = &owner->connection;
     struct edge *edge = client->edge;
     uint64_t now_us = loop_now_us(edge->loop);
+    uint64_t head_since_us = http2_session_head_since(connection->session);
 
     http2_connection_expire(connection);
     if (http2_connection_is_stalled(connection)) {
         client_close(client, true);
-    } else if (connection->head_since_us &&
-               now_us - connection->head_since_us >
-                   (uint64_t)edge->settings.header_timeout_ms * EDGE_MS) {
+    } else if (head_since_us &&
+               now_us - head_since_us > (uint64_t)edge->settings.header_timeout_ms * EDGE_MS) {
         finish(owner, HTTP2_ENHANCE_YOUR_CALM);
     } else if (connection->is_draining && !connection->is_drained &&
                now_us - owner->noticed_us >= NOTICE_US) {
@@ -268,7 +271,8 @@ bool http2_client_is_idle(const struct client *client)
 {
     const struct http2_connection *connection = &client->http2->connection;
 
-    return !connection->stream_count && !connection->output && !connection->head_since_us;
+    return !connection->stream_count && !connection->output &&
+           !http2_session_head_since(connection->session);
 }
 
 void http2_client_close(struct client *client)

@@ -92,7 +92,8 @@ size_t http2_fields_of_response(struct slice text, bool is_tunnel, struct http2_
     return count;
 }
 
-size_t http2_fields_of_request(struct slice text, bool is_tls, struct http2_field *fields)
+size_t http2_fields_of_request(struct slice text, bool is_tls, struct slice *websocket_key,
+                               struct http2_field *fields)
 {
     struct slice line, name, value, method, target;
     size_t count = 4;
@@ -105,12 +106,21 @@ size_t http2_fields_of_request(struct slice text, bool is_tls, struct http2_fiel
     fields[1] = (struct http2_field){":scheme", is_tls ? "https" : "http", 7, is_tls ? 5 : 4, 0};
     fields[2] = (struct http2_field){":authority", "", 10, 0, 0};
     fields[3] = (struct http2_field){":path", target.ptr, 5, target.len, 0};
+    if (websocket_key) {
+        fields[0].value = "CONNECT";
+        fields[0].value_len = 7;
+        fields[count++] = (struct http2_field){":protocol", "websocket", 9, 9, 0};
+    }
     while (next_line(&text, &line)) {
         if (!split_line(line, &name, &value) || is_forbidden(name, value))
             continue;
         if (name.len == 4 && slice_eq_nocase(name, SLICE("host"))) {
             fields[2].value = value.ptr;
             fields[2].value_len = value.len;
+            continue;
+        }
+        if (websocket_key && slice_eq_nocase(name, SLICE("sec-websocket-key"))) {
+            *websocket_key = value; /* RFC 8441 §5: it has no use here */
             continue;
         }
         add(fields, &count, name, value, indexing(name));

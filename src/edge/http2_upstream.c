@@ -16,6 +16,7 @@
 #define IDLE_US      (60000u * (uint64_t)EDGE_MS)
 #define PING_US      (20000u * (uint64_t)EDGE_MS) /* of silence, while requests wait */
 #define PING_WAIT_US (15000u * (uint64_t)EDGE_MS)
+#define JOIN_US      (5000u * (uint64_t)EDGE_MS) /* who is not connected by then gets no more */
 
 enum link_state { LINK_CONNECTING, LINK_READY, LINK_CLOSED };
 
@@ -29,8 +30,10 @@ struct http2_link {
     struct upstream_security *security; /* a reference; NULL: plain */
     char *name;                         /* that it was verified by; owned */
     bool is_private;                    /* it began with a PROXY header: of one client alone */
+    bool is_settled;                    /* READY, and the peer's SETTINGS came */
     struct list node;                   /* endpoint.links, or edge.http2.graveyard */
     struct loop_timer timer;
+    uint64_t begun_us;
     uint64_t idle_since_us; /* 0: it is not */
     uint64_t pinged_us;     /* 0: no answer is awaited */
     uint64_t pongs;
@@ -87,9 +90,53 @@ void http2_upstream_close_idle(struct endpoint *endpoint)
     list_each_safe (node, &endpoint->links) {
         struct http2_link *link = container_of(node, struct http2_link, node);
 
-        if (link->connection.stream_count == 0)
+        /* Those that are finishing have no request behind them any more. */
+        if (link->connection.stream_count == link->connection.finishing_count)
             link_close(link);
     }
+}
+
+/* ---- requests */
+
+/* The header block goes out. False: there is no room for it. */
+static bool submit(struct http2_link *link, struct stream *stream, const struct request *request)
+{
+    struct slice text = {request->head_block->bytes, request->head_len}, key = SLICE("");
+    struct http2_field fields[HTTP2_FIELDS_MAX];
+    bool ends = request->is_body_ended && !request->body_bytes && !request->is_websocket;
+    size_t count = http2_fields_of_request(text, link->security != NULL,
+                                           request->is_websocket ? &key : NULL, fields);
+
+    if (http2_submit_request(link->connection.session, &stream->handle, fields, count, ends) != 0)
+        return false;
+    stream->handle.ends = ends;
+    if (key.len == sizeof(stream->websocket_key) - 1)
+        memcpy(stream->websocket_key, key.ptr, key.len);
+    http2_connection_work_later(&link->connection);
+    return true;
+}
+
+/* RFC 8441 §3: only what the peer's SETTINGS say allows to ask for a WebSocket, so that the request
+ * waits for them. False: it still does, or is over. */
+static bool open_websocket(struct http2_link *link, struct stream *stream)
+{
+    struct upstream *upstream = stream->upstream;
+    struct client *client = upstream->client;
+
+    if (link->state == LINK_CLOSED) {
+        upstream_failed(upstream, 502, "upstream reset the connection");
+    } else if (!http2_session_has_settings(link->connection.session)) {
+        return false;
+    } else if (!http2_session_has_connect_protocol(link->connection.session)) {
+        upstream_close(upstream);
+        answer_error(client, 501, "this service takes no WebSockets over HTTP/2");
+    } else if (submit(link, stream, &client->request)) {
+        return true;
+    } else {
+        upstream_refused(upstream);
+    }
+    client_advance(client);
+    return false;
 }
 
 /* ---- events */
@@ -184,8 +231,11 @@ static void on_ready(struct stream *stream, unsigned events)
         return;
     }
     if (upstream->state == UPSTREAM_CONNECTING) {
+        if (client->request.is_websocket && !open_websocket(owner_of(stream->connection), stream))
+            return;
         upstream_set_state(upstream, UPSTREAM_WAITING);
         upstream->transport.can_write = true;
+        request_touch(client);
         forward_request(client);
         if (client->request.upstream != upstream) {
             client_advance(client);
@@ -210,13 +260,16 @@ static void on_rest(struct http2_connection *connection)
     struct http2_link *link = owner_of(connection);
     uint64_t now_us = loop_now_us(link->edge->loop);
 
+    if (link->state == LINK_CONNECTING)
+        return;
+    if (!link->is_settled && http2_session_has_settings(connection->session)) {
+        link->is_settled = true;
+        wake_connecting(link);
+    }
     if (connection->stream_count) {
         link->idle_since_us = 0;
-    } else if (link->state == LINK_CONNECTING) {
-        return;
-    } else if (connection->is_peer_leaving || link->is_private || link->edge->is_quitting ||
-               link->endpoint->state != SNAPSHOT_ACTIVE ||
-               http2_session_is_over(connection->session)) {
+    } else if (http2_session_is_spent(connection->session) || link->is_private ||
+               link->edge->is_quitting || link->endpoint->state != SNAPSHOT_ACTIVE) {
         link_close(link);
     } else if (!link->idle_since_us) {
         link->idle_since_us = now_us;
@@ -327,6 +380,7 @@ static struct http2_link *link_connect(const struct client *client, struct endpo
         return link_free_of(fd, link);
     link->edge = edge;
     link->endpoint = endpoint;
+    link->begun_us = loop_now_us(edge->loop);
     link->timer.on_timer = on_timer;
     list_init(&link->node);
     link->transport.io = (struct loop_io){.fd = fd, .on_event = on_link_event};
@@ -360,6 +414,13 @@ static bool link_is_alive(struct http2_link *link, const struct request *request
     return !transport_is_ended(&link->transport);
 }
 
+/* Whoever joins one that does not come up would wait for nothing. */
+static bool link_has_room(struct http2_link *link)
+{
+    return http2_session_room(link->connection.session) > 0 &&
+           (link->state == LINK_READY || loop_now_us(link->edge->loop) - link->begun_us < JOIN_US);
+}
+
 static struct http2_link *link_pick(const struct client *client, struct endpoint *endpoint)
 {
     const struct request *request = &client->request;
@@ -368,14 +429,14 @@ static struct http2_link *link_pick(const struct client *client, struct endpoint
     list_each_safe (node, &endpoint->links) {
         struct http2_link *link = container_of(node, struct http2_link, node);
 
-        if (!link_fits(link, request))
+        if (!link_fits(link, request) || http2_session_is_spent(link->connection.session) ||
+            link->transport.is_ending)
             continue;
         if (!link_is_alive(link, request)) {
             link_close(link);
             continue;
         }
-        if (!link->connection.is_peer_leaving && !link->transport.is_ending &&
-            http2_session_room(link->connection.session) > 0)
+        if (link_has_room(link))
             return link;
         count++;
     }
@@ -390,29 +451,26 @@ struct upstream *http2_upstream_open(const struct client *client, struct endpoin
 {
     const struct request *request = &client->request;
     struct http2_link *link = link_pick(client, endpoint);
-    struct http2_field fields[HTTP2_FIELDS_MAX];
     struct stream *stream;
     struct upstream *upstream;
-    size_t count;
+    bool is_open;
 
     if (!link)
         return NULL;
-    count = http2_fields_of_request((struct slice){request->head_block->bytes, request->head_len},
-                                    link->security != NULL, fields);
+    is_open = link->state == LINK_READY && !request->is_websocket;
     stream = stream_new(&link->connection);
-    if (http2_submit_request(link->connection.session, &stream->handle, fields, count,
-                             request->is_body_ended && !request->body_bytes) != 0) {
+    if (!request->is_websocket && !submit(link, stream, request)) {
         stream_free(stream);
         errno = EUSERS;
         return NULL;
     }
-    stream->handle.ends = request->is_body_ended && !request->body_bytes;
     upstream = upstream_allocate(client->edge, endpoint);
     endpoint_hold(endpoint);
     stream->upstream = upstream;
     stream_attach(stream, &upstream->transport);
-    upstream->transport.can_write = link->state == LINK_READY;
-    upstream->state = link->state == LINK_READY ? UPSTREAM_WAITING : UPSTREAM_CONNECTING;
-    http2_connection_work_later(&link->connection);
+    upstream->transport.can_write = is_open;
+    upstream->state = is_open ? UPSTREAM_WAITING : UPSTREAM_CONNECTING;
+    if (link->is_settled && request->is_websocket)
+        stream_note(stream, LOOP_WRITE);
     return upstream;
 }

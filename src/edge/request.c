@@ -244,6 +244,8 @@ void request_begin(struct client *client)
         return;
     }
     request->is_upgrade = head->is_upgrade && upgrade_is_allowed(head->upgrade);
+    request->is_websocket =
+        request->is_upgrade && slice_eq_nocase(head->upgrade, SLICE("websocket"));
     rewrite_request(client, head,
                     facts.max_forwards == UINT64_MAX ? UINT64_MAX : facts.max_forwards - 1);
     request->state = REQUEST_QUEUED;

@@ -326,7 +326,7 @@ struct slice stream_trailers(struct stream *stream)
 {
     size_t len;
 
-    if (!stream->trailers || stream->trailer_text.len == 0)
+    if (!stream->has_trailers)
         return SLICE("");
     len = http2_trailers_filter((struct slice){stream->trailers, stream->trailer_text.len},
                                 stream->trailers);

@@ -53,7 +53,6 @@ struct http2_connection { /* what both sides share; in its owner */
     struct loop_deferred work;
     uint32_t window;              /* of the connection */
     uint64_t received, window_us; /* since it has this size */
-    uint64_t head_since_us;       /* a header block is on its way; 0: none */
     uint64_t moved_us;            /* when the peer last took something */
     uint64_t read_us;             /* ... and last said something */
     void (*on_ready)(struct stream *stream, unsigned events); /* LOOP_* for the owner of a stream */
@@ -88,6 +87,7 @@ struct stream {
     char *trailers;      /* owned: those that came */
     char *sent_trailers; /* owned: those to be sent */
     struct http2_text trailer_text;
+    bool has_trailers; /* all of them came */
     bool is_finishing;
     uint64_t deadline_us; /* finishing */
     char websocket_key[HTTP2_WEBSOCKET_KEY_SIZE];
@@ -132,15 +132,18 @@ bool http2_connection_is_stalled(const struct http2_connection *connection);
 /* Our own header block as fields that refer to it: pseudo-header fields first, nothing that HTTP/2
  * forbids. The number of fields. */
 size_t http2_fields_of_response(struct slice text, bool is_tunnel, struct http2_field *fields);
-size_t http2_fields_of_request(struct slice text, bool is_tls, struct http2_field *fields);
+/* `websocket_key`: NULL, or the request for a WebSocket becomes an extended CONNECT (RFC 8441), and
+ * this is the key that it came with. */
+size_t http2_fields_of_request(struct slice text, bool is_tls, struct slice *websocket_key,
+                               struct http2_field *fields);
 /* The lines of a trailer section that may go on (RFC 9110 §6.5.1), to `to` (as long as `lines`). */
 size_t http2_trailers_filter(struct slice lines, char *to);
 
 /* ---- http2_upstream.c */
 
 /* A stream for a request, on a connection to the endpoint that has room, or on a new one. NULL with
- * errno; EUSERS: the instance takes no more now. Its state is CONNECTING or WAITING; the request's
- * header block is on its way. */
+ * errno; EUSERS: the instance takes no more now. Its state is CONNECTING or WAITING; in the latter
+ * the request's header block is on its way. */
 struct upstream *http2_upstream_open(const struct client *client, struct endpoint *endpoint);
 
 #endif

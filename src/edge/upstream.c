@@ -351,19 +351,25 @@ static bool retry_is_affordable(struct edge *edge)
 }
 
 /* Not a byte was sent: any method may try elsewhere. */
-static void refused(struct client *client, struct endpoint *endpoint, unsigned status,
-                    const char *reason)
+static void passed_on(struct client *client, struct endpoint *endpoint, unsigned status,
+                      const char *reason)
 {
     struct request *request = &client->request;
     unsigned others = MIN(request->service->endpoint_count, REFUSALS_MAX);
 
-    endpoint->ejected_until_us = loop_now_us(client->edge->loop) + EJECTION_US;
     request->avoided = endpoint;
     request->refusals++;
     if (request->refusals < others && retry_is_affordable(client->edge))
         request->state = REQUEST_QUEUED;
     else
         answer_error(client, status, reason);
+}
+
+static void refused(struct client *client, struct endpoint *endpoint, unsigned status,
+                    const char *reason)
+{
+    endpoint->ejected_until_us = loop_now_us(client->edge->loop) + EJECTION_US;
+    passed_on(client, endpoint, status, reason);
 }
 
 static void connect_failed(struct client *client, struct endpoint *endpoint, int errno_value)
@@ -377,7 +383,7 @@ static void connect_failed(struct client *client, struct endpoint *endpoint, int
         return;
     }
     if (errno_value == EUSERS) { /* as many streams as it takes are open */
-        answer_error(client, 503, "upstream takes no more requests now");
+        passed_on(client, endpoint, 503, "upstream takes no more requests now");
         return;
     }
     endpoint_count_failure(endpoint);
@@ -503,8 +509,8 @@ static void dispatch_stream(struct client *client, struct endpoint *endpoint)
     struct request *request = &client->request;
     struct upstream *upstream;
 
-    if (request->is_upgrade) {
-        answer_error(client, 501, "this service takes no upgrades");
+    if (request->is_upgrade && !request->is_websocket) {
+        answer_error(client, 501, "this service takes no such upgrades");
         return;
     }
     upstream = http2_upstream_open(client, endpoint);

@@ -52,6 +52,11 @@ bool http2_session_is_over(struct http2_session *session)
            !nghttp2_session_want_write(session->inner);
 }
 
+uint64_t http2_session_head_since(const struct http2_session *session)
+{
+    return session->head_since_us;
+}
+
 const char *http2_session_failure(const struct http2_session *session)
 {
     return session->failure ? session->failure : "";
@@ -175,8 +180,7 @@ int http2_submit_request(struct http2_session *session, struct http2_stream *str
     nghttp2_data_provider provider = {.read_callback = http2_on_read};
     int32_t id;
 
-    if (session->is_doomed || session->goaway_last >= 0 ||
-        !nghttp2_session_check_request_allowed(session->inner))
+    if (http2_session_is_spent(session))
         return ERR_UNAVAILABLE;
     if (http2_session_room(session) == 0)
         return ERR_LIMIT;
@@ -185,6 +189,8 @@ int http2_submit_request(struct http2_session *session, struct http2_stream *str
     if (id < 0)
         return ERR_UNAVAILABLE;
     stream->is_submitted = true;
+    stream->is_tunnel =
+        slice_eq((struct slice){fields->value, fields->value_len}, SLICE("CONNECT"));
     http2_stream_enter(session, stream, id);
     return 0;
 }
@@ -204,6 +210,16 @@ unsigned http2_session_room(struct http2_session *session)
 
     limit = MIN(limit, session->limits.streams);
     return session->stream_count < limit ? limit - session->stream_count : 0;
+}
+
+bool http2_session_is_spent(const struct http2_session *session)
+{
+    return session->is_doomed || !nghttp2_session_check_request_allowed(session->inner);
+}
+
+bool http2_session_has_settings(const struct http2_session *session)
+{
+    return session->has_settings;
 }
 
 bool http2_session_has_connect_protocol(struct http2_session *session)
@@ -282,7 +298,6 @@ int http2_session_new(bool is_server, const struct http2_limits *limits,
     session->is_server = is_server;
     session->limits = *limits;
     session->events = events;
-    session->goaway_last = -1;
     list_init(&session->streams);
     http2_floods_reset(session);
     result = inner_new(session);

@@ -57,7 +57,7 @@ struct http2_stream { /* zero it, then it is the session's until on_closed or ht
     bool is_submitted;     /* our final header block was handed over */
     bool has_local_ended;  /* our END_STREAM is packed */
     bool is_waiting;       /* had nothing to send when it was its turn */
-    bool is_tunnel;        /* extended CONNECT (RFC 8441) */
+    bool is_tunnel;        /* extended CONNECT (RFC 8441), asked for */
     bool is_reset_ours;    /* we gave it up */
     uint32_t code;         /* why it ended */
     /* What the owner has to send: set before http2_stream_ready and in http2_events.copy. */
@@ -78,7 +78,8 @@ struct http2_events {
      * HTTP2_TEXT_EXTRA. */
     struct http2_text *(*on_block)(struct http2_stream *stream, enum http2_block block);
     /* A request, or a response (interim ones too): an HTTP/1.1 header block without any framing
-     * field but Content-Length. `status`: 0, or what to answer to it (431). */
+     * field but Content-Length. An extended CONNECT and a response that agrees to one are what they
+     * stand for, GET with Upgrade and 101. `status`: 0, or what to answer to it (431). */
     void (*on_head)(struct http2_stream *stream, unsigned status);
     void (*on_trailers)(struct http2_stream *stream); /* fields only, no empty line */
     /* Body bytes. They count against both windows until http2_session_consume tells of them. */
@@ -126,6 +127,8 @@ MUST_USE bool http2_session_receive(struct http2_session *session, const char *b
  * nothing. The number of bytes. */
 MUST_USE size_t http2_session_pack(struct http2_session *session, char *bytes, size_t size);
 #define HTTP2_PACK_MIN 17408u /* a frame of the largest size that we send, and some */
+/* When the header block began that is on its way, by the time that receive was told; 0: none. */
+uint64_t http2_session_head_since(const struct http2_session *session);
 bool http2_session_wants_pack(struct http2_session *session); /* something may be sent now */
 /* Nothing will be sent or read any more. */
 bool http2_session_is_over(struct http2_session *session);
@@ -165,6 +168,9 @@ void http2_stream_ready(struct http2_stream *stream);
 void http2_stream_leave(struct http2_stream *stream, enum http2_code code);
 /* Client: streams that could be opened now. */
 unsigned http2_session_room(struct http2_session *session);
+/* Client: no stream can be opened on it any more: GOAWAY, a failure, no identifier is left. */
+bool http2_session_is_spent(const struct http2_session *session);
+bool http2_session_has_settings(const struct http2_session *session);   /* those of the peer came */
 bool http2_session_has_connect_protocol(struct http2_session *session); /* of the peer, RFC 8441 */
 
 /* ---- RFC 6455 §4.2.2, for those who turn one kind of WebSocket request into the other */

@@ -182,7 +182,8 @@ static int on_begin_headers(nghttp2_session *inner, const nghttp2_frame *frame, 
         }
     }
     session->head_stream = stream;
-    http2_head_init(&session->head, block,
+    session->head_since_us = session->now_us;
+    http2_head_init(&session->head, block, stream && stream->is_tunnel,
                     stream ? session->events->on_block(stream, block) : NULL);
     return 0;
 }
@@ -211,8 +212,19 @@ static int on_invalid_header(nghttp2_session *inner, const nghttp2_frame *frame,
     (void)name;
     (void)value;
     (void)flags;
-    (void)user_data;
+    ((struct http2_session *)user_data)->head_since_us = 0;
     return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+}
+
+/* nghttp2 has reset its stream, and passes over the rest of its header block. */
+static int on_invalid_frame(nghttp2_session *inner, const nghttp2_frame *frame, int error,
+                            void *user_data)
+{
+    (void)inner;
+    (void)error;
+    if (frame->hd.type == NGHTTP2_HEADERS)
+        ((struct http2_session *)user_data)->head_since_us = 0;
+    return 0;
 }
 
 static bool head_is_final(const struct http2_head *head)
@@ -242,7 +254,8 @@ static void head_complete(struct http2_session *session, const nghttp2_frame *fr
         return;
     }
     stream->is_head_received = head->block == HTTP2_REQUEST || head_is_final(head);
-    stream->is_tunnel = head->block == HTTP2_REQUEST && http2_head_is_tunnel(head);
+    if (head->block == HTTP2_REQUEST)
+        stream->is_tunnel = head->is_tunnel;
     if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)
         stream->has_remote_ended = true; /* so that on_head knows that no body follows */
     session->events->on_head(stream, head->status);
@@ -256,6 +269,7 @@ static int on_frame(nghttp2_session *inner, const nghttp2_frame *frame, void *us
     (void)inner;
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
+        session->head_since_us = 0;
         head_complete(session, frame);
         http2_head_done(&session->head);
         break;
@@ -267,8 +281,10 @@ static int on_frame(nghttp2_session *inner, const nghttp2_frame *frame, void *us
     case NGHTTP2_PING:
         session->pongs += (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
         return 0;
+    case NGHTTP2_SETTINGS:
+        session->has_settings = session->has_settings || !(frame->hd.flags & NGHTTP2_FLAG_ACK);
+        return 0;
     case NGHTTP2_GOAWAY:
-        session->goaway_last = frame->goaway.last_stream_id;
         if (session->events->on_goaway)
             session->events->on_goaway(session, frame->goaway.last_stream_id);
         return 0;
@@ -315,6 +331,7 @@ bool http2_session_receive(struct http2_session *session, const char *bytes, siz
 
     if (session->is_doomed)
         return false;
+    session->now_us = now_us;
     fill_buckets(session, now_us);
     taken = nghttp2_session_mem_recv(session->inner, (const uint8_t *)bytes, len);
     if (UNLIKELY(taken < 0)) {
@@ -346,7 +363,7 @@ static ssize_t on_send(nghttp2_session *inner, const uint8_t *bytes, size_t len,
 
 static int submit_trailers(struct http2_session *session, struct http2_stream *stream)
 {
-    nghttp2_nv fields[64];
+    nghttp2_nv fields[HTTP2_FIELDS_MAX];
     struct slice rest = stream->trailers;
     size_t count = 0;
 
@@ -496,6 +513,7 @@ nghttp2_session_callbacks *http2_callbacks_new(void)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback2(callbacks, on_header);
     nghttp2_session_callbacks_set_on_invalid_header_callback2(callbacks, on_invalid_header);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);

@@ -25,6 +25,7 @@ struct http2_head {
     enum http2_block block;
     struct http2_text *text; /* NULL: dropped */
     nghttp2_rcbuf *pseudo[HTTP2_PSEUDO_COUNT];
+    bool is_tunnel;    /* extended CONNECT (RFC 8441), or a response to one */
     bool is_started;   /* the start line is written */
     bool is_malformed; /* RFC 9113 §8.1.1 */
     unsigned status;   /* 431, or 0 */
@@ -61,7 +62,8 @@ struct http2_session {
     uint32_t tokens[FLOOD_COUNT];
     uint64_t filled_us;
     uint64_t pongs;
-    int32_t goaway_last; /* of the peer's GOAWAY; -1: none */
+    bool has_settings; /* of the peer */
+    uint64_t now_us, head_since_us;
     struct http2_head head;
     struct http2_stream *head_stream;
     int32_t last_id, gap_from,
@@ -80,12 +82,12 @@ void http2_stream_enter(struct http2_session *session, struct http2_stream *stre
 void http2_stream_forget(struct http2_session *session, struct http2_stream *stream);
 
 /* http2_text.c */
-void http2_head_init(struct http2_head *head, enum http2_block block, struct http2_text *text);
+void http2_head_init(struct http2_head *head, enum http2_block block, bool is_tunnel,
+                     struct http2_text *text);
 void http2_head_done(struct http2_head *head);
 /* Takes a field in. False: so far over the limits that the connection should end. */
 bool http2_head_field(struct http2_head *head, const struct http2_limits *limits,
                       nghttp2_rcbuf *name, nghttp2_rcbuf *value);
 void http2_head_finish(struct http2_head *head); /* the last line; may find it malformed */
-bool http2_head_is_tunnel(const struct http2_head *head);
 
 #endif

@@ -23,11 +23,13 @@ static struct slice rcbuf_slice(nghttp2_rcbuf *buffer)
     return (struct slice){(const char *)vec.base, vec.len};
 }
 
-void http2_head_init(struct http2_head *head, enum http2_block block, struct http2_text *text)
+void http2_head_init(struct http2_head *head, enum http2_block block, bool is_tunnel,
+                     struct http2_text *text)
 {
     http2_head_done(head);
     memset(head, 0, sizeof(*head));
     head->block = block;
+    head->is_tunnel = is_tunnel;
     head->text = text;
 }
 
@@ -82,11 +84,6 @@ static struct slice pseudo(const struct http2_head *head, enum http2_pseudo id)
     return rcbuf_slice(head->pseudo[id]);
 }
 
-bool http2_head_is_tunnel(const struct http2_head *head)
-{
-    return head->pseudo[HTTP2_PSEUDO_PROTOCOL] != NULL;
-}
-
 /* A path that does not begin with '/' would be read as another form of target, and its host would
  * win (RFC 9112 §3.2.2). */
 static bool target_is_plain(struct slice method, struct slice path)
@@ -103,7 +100,8 @@ static void start_request(struct http2_head *head)
     struct slice scheme = pseudo(head, HTTP2_PSEUDO_SCHEME);
     bool is_connect = slice_eq(method, SLICE("CONNECT"));
 
-    if (is_connect && !http2_head_is_tunnel(head)) {
+    head->is_tunnel = head->pseudo[HTTP2_PSEUDO_PROTOCOL] != NULL;
+    if (is_connect && !head->is_tunnel) {
         target = authority;
     } else if (!target_is_plain(method, target) || !(slice_eq_nocase(scheme, SLICE("https")) ||
                                                      slice_eq_nocase(scheme, SLICE("http")))) {
@@ -120,16 +118,27 @@ static void start_request(struct http2_head *head)
         put_line(head, SLICE("host"), authority);
 }
 
+/* RFC 8441 §5: any 2xx agrees to a WebSocket, as 101 does. */
+static void start_response(struct http2_head *head)
+{
+    struct slice status = pseudo(head, HTTP2_PSEUDO_STATUS);
+
+    if (head->is_tunnel && status.len && status.ptr[0] == '2') {
+        put(head, SLICE("HTTP/1.1 101 \r\nconnection: upgrade\r\nupgrade: websocket\r\n"));
+        return;
+    }
+    put(head, SLICE("HTTP/1.1 "));
+    put(head, status);
+    put(head, SLICE(" \r\n"));
+}
+
 static void start(struct http2_head *head)
 {
     head->is_started = true;
-    if (head->block == HTTP2_REQUEST) {
+    if (head->block == HTTP2_REQUEST)
         start_request(head);
-    } else if (head->block == HTTP2_RESPONSE) {
-        put(head, SLICE("HTTP/1.1 "));
-        put(head, pseudo(head, HTTP2_PSEUDO_STATUS));
-        put(head, SLICE(" \r\n"));
-    }
+    else if (head->block == HTTP2_RESPONSE)
+        start_response(head);
 }
 
 /* RFC 9113 §8.2.3: crumbs become one field again, where the first of them stood. */
@@ -169,7 +178,7 @@ static void request_field(struct http2_head *head, struct slice name, struct sli
         return;
     }
     /* The upstream's handshake is made here, see http2_websocket_key. */
-    if (http2_head_is_tunnel(head) && slice_eq(name, SLICE("sec-websocket-key")))
+    if (head->is_tunnel && slice_eq(name, SLICE("sec-websocket-key")))
         return;
     put_line(head, name, value);
 }
@@ -224,7 +233,7 @@ void http2_head_finish(struct http2_head *head)
         start(head);
     if (head->is_malformed || head->block == HTTP2_TRAILERS)
         return;
-    if (http2_head_is_tunnel(head)) {
+    if (head->block == HTTP2_REQUEST && head->is_tunnel) {
         put_line(head, SLICE("connection"), SLICE("upgrade"));
         put_line(head, SLICE("upgrade"), pseudo(head, HTTP2_PSEUDO_PROTOCOL));
     }

@@ -564,6 +564,21 @@ def a_connection_that_was_served_outlives_silent_ones():
             one.close()
 
 
+def a_header_block_that_is_refused_starts_no_clock():
+    def script(wire, upstream):
+        upstream.next(wire)
+        time.sleep(1.5)
+        wire.send(HELLO)
+
+    for wrong in (("host", "b.test"), ("x-y", "a\rb")):
+        with Edge(Upstream(script), settings=plain(header_timeout_ms=400)) as edge:
+            client = Frames(edge)
+            client.request(1)
+            client.request(3, wrong)
+            assert struct.unpack(">I", client.until(RST_STREAM, 3)[3])[0] == PROTOCOL_ERROR
+            assert client.answer(1)[1] == b"hello", wrong
+
+
 # ---- the end
 
 def a_drain_says_goaway_twice_and_finishes_what_runs():
@@ -589,6 +604,43 @@ def a_drain_says_goaway_twice_and_finishes_what_runs():
         release.set()
         assert client.answer(1)[1] == b"hello"
         assert client.code_of_end() is None
+
+
+def an_edge_that_ends_with_streams_under_way_ends_clean():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        with Edge("127.0.0.1:%d" % silent.getsockname()[1], settings=plain()) as edge:
+            client = Frames(edge)
+            for stream in (1, 3, 5):
+                client.request(stream)
+            edge.command("quit 200")
+            edge.expect(r"exited edge 1 status 0 signal 0")
+
+
+def an_edge_ends_clean_before_an_upstream_has_ended_its_stream():
+    def script(connection, event, number):
+        connection.send_headers(event.stream_id, [(":status", "200"), ("content-length", "5")])
+        connection.send_data(event.stream_id, b"hello")
+
+    upstream = H2Upstream(script)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        assert edge.get().body == b"hello"
+        edge.command("quit 200")
+        edge.expect(r"exited edge 1 status 0 signal 0")
+    upstream.stop()
+
+
+def a_cut_connection_takes_hundreds_of_streams_with_it():
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as silent:
+        with Edge("127.0.0.1:%d" % silent.getsockname()[1], settings=plain(http2_streams=600)) as edge:
+            client = Frames(edge)
+            for stream in range(1, 1201, 2):
+                client.request(stream)
+            time.sleep(0.5)
+            client.wire.close()
+            deadline = time.monotonic() + 5
+            while "connections 0" not in edge.counters() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert "connections 0" in edge.counters()
 
 
 # ---- WebSockets
@@ -830,6 +882,52 @@ def a_client_that_leaves_cancels_the_stream_of_its_request():
     upstream.stop()
 
 
+def an_answer_may_take_longer_than_connecting():
+    def script(connection, event, number):
+        time.sleep(1)
+        hello2(connection, event, number)
+
+    upstream = H2Upstream(script)
+    with Edge(upstream.address, settings=over_http2(connect_timeout_ms=300)) as edge:
+        assert edge.get().status == 200
+    upstream.stop()
+
+
+def trailers_go_on_whole_or_not_at_all():
+    def script(connection, event, number):
+        count, len_each = ((120, 10), (80, 300))[number - 1]
+        connection.send_headers(event.stream_id, [(":status", "200")])
+        connection.send_data(event.stream_id, b"hello")
+        connection.send_headers(event.stream_id, [("x-%d" % i, "v" * len_each) for i in range(count)], end_stream=True)
+
+    upstream = H2Upstream(script)
+    with Edge(upstream.address, settings=over_http2()) as edge:
+        client = Frames(edge)
+        client.request(1)
+        _, body, trailers = client.answer(1)
+        assert body == b"hello" and len(trailers) == 120, len(trailers)
+        client.request(3)  # 24 KiB of them
+        _, body, trailers = client.answer(3)
+        assert body == b"hello" and not trailers, len(trailers)
+    upstream.stop()
+
+
+def another_instance_is_asked_when_one_takes_no_more_streams():
+    held = H2Upstream(lambda connection, event, number: None, streams=1)
+    held2 = H2Upstream(lambda connection, event, number: None)
+    with Edge(held.address, held2.address, settings=over_http2()) as edge:
+        client = Frames(edge)
+        for number in range(1, 31):
+            client.request(2 * number - 1)
+            deadline = time.monotonic() + 5
+            while len(held.requests) + len(held2.requests) < number and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(0.02)
+        assert (len(held.requests), len(held2.requests)) == (8, 22), (len(held.requests), len(held2.requests))
+    held.stop()
+    held2.stop()
+
+
 class SecureH2Upstream(H2Upstream):
     def __init__(self, script, protocols=("h2",)):
         self.context, self.protocols = None, list(protocols)
@@ -866,6 +964,134 @@ def http2_to_upstreams_goes_over_tls_too():
         assert fields[":status"] == "502" and b"upstream" in body, (fields, body)
         assert not upstream.requests
     upstream.stop()
+
+
+def a_connection_that_does_not_come_up_is_left_for_another():
+    class Upstream(SecureH2Upstream):
+        def serve(self, wire):
+            if self.connections > 1:  # the first one hears nothing
+                super().serve(wire)
+
+    upstream = Upstream(hello2)
+    with Edge(upstream.address, settings=over_http2(connect_timeout_ms=600), tls=True,
+              options=["--upstream-tls", "client.test"]) as edge:
+        upstream.certify(edge)
+        deadline = time.monotonic() + 12
+        while edge.get().status == 504 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert edge.get().status == 200 and upstream.connections == 2
+    upstream.stop()
+
+
+# ---- WebSockets to instances over HTTP/2 (RFC 8441), a server of Node's
+
+NODE_SERVER = """
+const server = require("http2").createServer({settings: {enableConnectProtocol: process.argv[1] === "yes"}});
+server.on("stream", (stream, headers) => {
+  stream.on("error", () => {});
+  if (headers[":method"] !== "CONNECT") return stream.respond({":status": 200}), stream.end("hello");
+  if (headers[":path"] === "/no") return stream.respond({":status": 403}), stream.end("no");
+  stream.respond({":status": 200, "sec-websocket-protocol": headers["sec-websocket-protocol"],
+                  "x-seen": [headers[":protocol"], headers[":path"], headers[":authority"], headers["upgrade"],
+                             headers["sec-websocket-key"], headers["sec-websocket-version"]].join()});
+  stream.write("first");
+  stream.on("data", data => stream.write(data.toString().toUpperCase()));
+  stream.on("end", () => stream.end("BYE"));
+});
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"""
+X_SEEN = "websocket,/chat,a.test,,,13"
+
+
+class NodeUpstream:
+    def __init__(self, takes_websockets=True):
+        self.process = subprocess.Popen(["node", "-e", NODE_SERVER, "yes" if takes_websockets else "no"],
+                                        stdout=subprocess.PIPE)
+        self.address = "127.0.0.1:%d" % int(self.process.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *ignored):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def websocket_request(path="/chat"):
+    return ("GET %s HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Protocol: chat\r\n\r\n" % path)
+
+
+def a_websocket_of_http1_goes_to_an_instance_over_http2():
+    with NodeUpstream() as upstream, Edge(upstream.address, settings=over_http2()) as edge:
+        for _ in range(2):  # the first one waits for the instance's SETTINGS
+            wire = edge.connect()
+            wire.send(websocket_request())
+            answer = read_message(wire)
+            assert answer.status == 101 and answer.get("upgrade") == "websocket", answer.raw
+            assert answer.get("sec-websocket-accept") == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", answer.raw
+            assert answer.get("sec-websocket-protocol") == "chat" and answer.get("x-seen") == X_SEEN, answer.raw
+            assert wire.read_exactly(5) == b"first"
+            wire.send("abc")
+            assert wire.read_exactly(3) == b"ABC"
+            assert edge.get().body == b"hello"  # beside it
+            wire.send("z")
+            wire.socket.shutdown(socket.SHUT_WR)
+            assert wire.read_end() == (b"ZBYE", "end")
+        assert '"status":101' in edge.records()[1][1]
+        answer = edge.ask(websocket_request("/no"))
+        assert answer.status == 403 and answer.body == b"no"
+
+
+def a_websocket_of_http2_goes_to_an_instance_over_http2():
+    with NodeUpstream() as upstream, Edge(upstream.address, settings=over_http2()) as edge:
+        client = Frames(edge)
+        for stream in (1, 3):
+            extended_connect(client, stream)
+            fields = dict(client.until(HEADERS, stream)[3])
+            assert fields[":status"] == "200" and fields["sec-websocket-protocol"] == "chat", fields
+            assert fields["x-seen"] == X_SEEN and "sec-websocket-accept" not in fields, fields
+            got = b""
+            while got != b"first":
+                got += client.until(DATA, stream)[3]
+            client.send(DATA, 0, stream, b"abc")
+            assert client.until(DATA, stream)[3] == b"ABC"
+            client.send(DATA, END_STREAM, stream, b"z")
+            got, flags = b"", 0
+            while not flags & END_STREAM:
+                _, flags, _, data = client.until(DATA, stream)
+                got += data
+            assert got == b"ZBYE", got
+        extended_connect(client, 5)
+        client.until(HEADERS, 5)
+        client.send(RST_STREAM, 0, 5, struct.pack(">I", CANCEL))
+        client.request(7)
+        assert client.answer(7)[1] == b"hello"
+
+
+def a_tunnel_of_an_instance_that_dies_is_cut():
+    with NodeUpstream() as upstream, Edge(upstream.address, settings=over_http2()) as edge:
+        wire = edge.connect()
+        wire.send(websocket_request())
+        assert read_message(wire).status == 101
+        upstream.process.kill()
+        wire.read_end()
+
+
+def an_instance_that_takes_no_websockets_over_http2_gets_none():
+    with NodeUpstream(takes_websockets=False) as upstream, Edge(upstream.address, settings=over_http2()) as edge:
+        assert edge.ask(websocket_request()).status == 501
+        client = Frames(edge)
+        extended_connect(client, 1)
+        assert client.answer(1)[0][":status"] == "501"
+        answer = edge.ask(websocket_request().replace("Upgrade: websocket", "Upgrade: other"))
+        assert answer.status == 501
+        assert edge.get().body == b"hello"
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it never says what it takes
+        with Edge("127.0.0.1:%d" % silent.getsockname()[1], settings=over_http2(connect_timeout_ms=300)) as edge:
+            assert edge.ask(websocket_request()).status == 504
 
 
 # ---- gRPC, client and server of its own makers

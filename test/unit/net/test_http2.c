@@ -1,6 +1,7 @@
 #include "net/http2.h"
 
 #include "base/buf.h"
+#include "net/http2_private.h"
 #include "unit.h"
 
 /* A session and a peer that writes frames by hand, so that it may write wrong ones. */
@@ -681,6 +682,32 @@ static void a_drain_says_goaway_twice(void **state)
     assert_false(http2_session_is_over(self->session));
 }
 
+static void a_header_block_is_on_its_way_until_it_is_read_or_refused(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"host: b.test", NULL}, {"x: a\rb", NULL}, {"connection: close", NULL}, {"UP: x", NULL}};
+    uint8_t block[512];
+    uint32_t id = 1;
+
+    (void)state;
+    self->now_us = 7000000;
+    frame(HEADERS, END_STREAM, id, block, literals(block, (const char *const[]){GET, NULL}));
+    assert_true(deliver());
+    assert_int_equal(http2_session_head_since(self->session), 7000000);
+    frame(CONTINUATION, END_HEADERS, id, "", 0);
+    assert_true(deliver());
+    assert_int_equal(http2_session_head_since(self->session), 0);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        id += 2;
+        headers(END_STREAM, id, GET, wrong[i][0]);
+        assert_true(deliver());
+        assert_int_equal(http2_session_head_since(self->session), 0);
+    }
+    headers(END_STREAM, id + 2, ":method: GET"); /* and no more */
+    assert_true(deliver());
+    assert_int_equal(http2_session_head_since(self->session), 0);
+}
+
 /* ---- the client side */
 
 static const struct http2_field get_fields[] = {{":method", "GET", 7, 3, 0},
@@ -744,6 +771,45 @@ static void the_peers_limit_on_streams_holds(void **state)
     assert_int_equal(http2_session_room(self->session), 0);
 }
 
+static void a_session_without_identifiers_left_is_spent(void **state)
+{
+    struct peer_stream *first = stream_prepare(0), *second = stream_prepare(1);
+
+    (void)state;
+    assert_int_equal(nghttp2_session_set_next_stream_id(self->session->inner, INT32_MAX), 0);
+    assert_false(http2_session_is_spent(self->session));
+    assert_int_equal(http2_submit_request(self->session, &first->stream, get_fields, 4, true), 0);
+    assert_true(http2_session_is_spent(self->session));
+    assert_int_equal(http2_submit_request(self->session, &second->stream, get_fields, 4, true),
+                     ERR_UNAVAILABLE);
+}
+
+static void an_extended_connect_that_is_agreed_to_comes_out_as_101(void **state)
+{
+    static const struct http2_field fields[] = {{":method", "CONNECT", 7, 7, 0},
+                                                {":protocol", "websocket", 9, 9, 0},
+                                                {":scheme", "https", 7, 5, 0},
+                                                {":authority", "a.test", 10, 6, 0},
+                                                {":path", "/", 5, 1, 0}};
+    struct peer_stream *first = stream_prepare(0), *second = stream_prepare(1);
+
+    (void)state;
+    assert_false(http2_session_has_settings(self->session));
+    frame(SETTINGS, 0, 0, "\0\10\0\0\0\1", 6);
+    assert_true(deliver());
+    assert_true(http2_session_has_settings(self->session));
+    assert_true(http2_session_has_connect_protocol(self->session));
+    assert_int_equal(http2_submit_request(self->session, &first->stream, fields, 5, false), 0);
+    assert_int_equal(http2_submit_request(self->session, &second->stream, fields, 5, false), 0);
+    collect();
+    headers(0, 1, ":status: 200", "sec-websocket-protocol: chat");
+    headers(0, 3, ":status: 404");
+    assert_true(deliver());
+    assert_text(first, "HTTP/1.1 101 \r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                       "sec-websocket-protocol: chat\r\n\r\n");
+    assert_text(second, "HTTP/1.1 404 \r\n\r\n");
+}
+
 static void the_accept_value_is_that_of_rfc_6455(void **state)
 {
     char accept[HTTP2_WEBSOCKET_ACCEPT_SIZE], key[HTTP2_WEBSOCKET_KEY_SIZE];
@@ -780,9 +846,12 @@ int main(void)
         with(whoever_leaves_hears_nothing_any_more),
         with(a_window_opens_only_as_its_owner_consumes),
         with(a_drain_says_goaway_twice),
+        with(a_header_block_is_on_its_way_until_it_is_read_or_refused),
         with_client(a_response_comes_out_as_an_http1_block),
         with_client(requests_above_the_goaway_come_back_as_refused),
         with_client(the_peers_limit_on_streams_holds),
+        with_client(a_session_without_identifiers_left_is_spent),
+        with_client(an_extended_connect_that_is_agreed_to_comes_out_as_101),
         cmocka_unit_test(the_accept_value_is_that_of_rfc_6455),
     };
 
