@@ -43,6 +43,8 @@
 #define KEEPER_STREAMS_MAX (KEEPER_UNITS_MAX * 4u)
 /* The longest that a recursive MAKE_DIRECTORY takes before it is answered. */
 #define KEEPER_GIVING_MAX_MS 600000u
+/* The longest that an UPGRADE takes before it is answered: copies, trial, moment of rest. */
+#define KEEPER_UPGRADE_ANSWER_MAX_MS 60000u
 
 enum keeper_role {
     KEEPER_ROLE_KEEPER,

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* The keeper gives an exec 10 s, a tree that changes its owner KEEPER_GIVING_MAX_MS; it answers
- * everything else in a turn of its loop. */
+/* The keeper gives an exec 10 s, a tree that changes its owner KEEPER_GIVING_MAX_MS, the trial of a
+ * binary KEEPER_UPGRADE_ANSWER_MAX_MS; it answers everything else in a turn of its loop. */
 #define REQUEST_DEADLINE_MS 20000u
 #define DEADLINE_CHECK_MS   1000u
 
@@ -28,6 +28,12 @@ struct link_request {
 };
 
 /* ---- sending */
+
+static void request_extend(struct link_request *request, uint64_t more_ms)
+{
+    request->deadline_ms += more_ms;
+    request->deadline_us += LOOP_MS(more_ms);
+}
 
 static struct link_request *request_add(struct keeper_link *link, uint32_t number, uint32_t type,
                                         uint64_t unit, const char *text)
@@ -166,10 +172,8 @@ void keeper_link_make_directory(struct keeper_link *link, const char *path, uint
 
     struct link_request *request =
         request_add(link, message.header.request, KEEPER_MAKE_DIRECTORY, 0, path);
-    if (is_recursive) {
-        request->deadline_ms += KEEPER_GIVING_MAX_MS;
-        request->deadline_us += LOOP_MS(KEEPER_GIVING_MAX_MS);
-    }
+    if (is_recursive)
+        request_extend(request, KEEPER_GIVING_MAX_MS);
     request->waiter = waiter;
     if (waiter)
         waiter->driver = request;
@@ -210,7 +214,8 @@ void keeper_link_upgrade(struct keeper_link *link, enum keeper_upgrade_kind kind
         .drain_ms = drain_ms,
     };
 
-    (void)request_add(link, message.header.request, KEEPER_UPGRADE, 0, "upgrade");
+    request_extend(request_add(link, message.header.request, KEEPER_UPGRADE, 0, "upgrade"),
+                   KEEPER_UPGRADE_ANSWER_MAX_MS);
     queue(link, &message, sizeof(message), (struct slice){path, strlen(path) + 1}, -1);
     keeper_link_flush(link);
 }

@@ -30,6 +30,9 @@
 #define REPLACE_MS    5000u
 #define DRAIN_MAX_MS  (24u * 3600u * 1000u)
 
+static_assert(STAGE_US + TRIAL_US + REST_US < KEEPER_UPGRADE_ANSWER_MAX_MS * 1000u,
+              "control would give up before the answer");
+
 static const char *const stage_texts[UPGRADE_STAGE_COUNT] = {
 #define X(stage, text) [stage] = text,
     UPGRADE_STAGES(X)
