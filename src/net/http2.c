@@ -260,9 +260,10 @@ static int inner_new(struct http2_session *session)
     option = options[session->is_server];
     if (!callbacks || !option)
         return NGHTTP2_ERR_NOMEM;
-    return session->is_server
-               ? nghttp2_session_server_new2(&session->inner, callbacks, session, option)
-               : nghttp2_session_client_new2(&session->inner, callbacks, session, option);
+    return session->is_server ? nghttp2_session_server_new3(&session->inner, callbacks, session,
+                                                            option, http2_memory())
+                              : nghttp2_session_client_new3(&session->inner, callbacks, session,
+                                                            option, http2_memory());
 }
 
 static int say_hello(struct http2_session *session)

@@ -81,6 +81,9 @@ void http2_floods_reset(struct http2_session *session);
 void http2_stream_enter(struct http2_session *session, struct http2_stream *stream, int32_t id);
 void http2_stream_forget(struct http2_session *session, struct http2_stream *stream);
 
+/* http2_memory.c */
+nghttp2_mem *http2_memory(void); /* static */
+
 /* http2_text.c */
 void http2_head_init(struct http2_head *head, enum http2_block block, bool is_tunnel,
                      struct http2_text *text);

@@ -85,3 +85,18 @@ void memory_unmap(void *base, size_t size)
     if (base)
         munmap(base, size);
 }
+
+int memory_reserve(size_t size, void **ret_base, struct error *err)
+{
+    void *base = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return error_errno(err, errno, "unable to reserve %zu bytes", size);
+    *ret_base = base;
+    return 0;
+}
+
+void memory_forget(void *base, size_t size)
+{
+    (void)madvise(base, size, MADV_DONTNEED);
+}

@@ -16,5 +16,9 @@ MUST_USE int memory_shared(const char *name, size_t size, int *ret_fd, struct er
 MUST_USE int memory_map(int fd, bool writable, bool require_sealed, void **ret_base,
                         size_t *ret_size, struct error *err);
 void memory_unmap(void *base, size_t size);
+/* Addresses for `size` bytes, zeroed, of which only pages that are written cost memory. */
+MUST_USE int memory_reserve(size_t size, void **ret_base, struct error *err);
+/* Nobody needs what is in these whole pages: they are zero again and cost nothing. */
+void memory_forget(void *base, size_t size);
 
 #endif

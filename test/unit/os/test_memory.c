@@ -58,12 +58,27 @@ static void memory_that_could_change_is_refused_where_a_seal_is_required(void **
     assert_int_equal(memory_map(empty, false, true, &base, &size, NULL), ERR_INVALID);
 }
 
+static void reserved_memory_that_is_forgotten_is_zero_again(void **state)
+{
+    (void)state;
+    size_t size = (size_t)1 << 30;
+    void *base;
+    assert_int_equal(memory_reserve(size, &base, NULL), 0);
+    char *last = (char *)base + size - 4096;
+    assert_int_equal(last[10], 0);
+    last[10] = 7;
+    memory_forget(last, 4096);
+    assert_int_equal(last[10], 0);
+    memory_unmap(base, size);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_sealed_message_can_be_read_and_not_changed),
         cmocka_unit_test(a_slab_is_shared_and_keeps_its_size),
         cmocka_unit_test(memory_that_could_change_is_refused_where_a_seal_is_required),
+        cmocka_unit_test(reserved_memory_that_is_forgotten_is_zero_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
