@@ -74,9 +74,6 @@ int table_open(struct edge *edge, int fd, struct table **ret_table, struct error
         code = snapshot_open(table->base, table->size, &table->snapshot, err);
     if (code == 0 && table->snapshot.header->version == 0)
         code = error_set(err, ERR_INVALID, "snapshot version is 0");
-    for (uint32_t i = 0; code == 0 && i < table->snapshot.endpoints_count; i++)
-        if (table->snapshot.endpoints[i].slot >= COUNTERS_ENDPOINTS_MAX)
-            code = error_set(err, ERR_INVALID, "endpoint slot is out of range");
     if (code != 0) {
         table_unref(table);
         return code;
