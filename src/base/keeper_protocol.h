@@ -12,14 +12,15 @@
  * What each side sends:
  *   keeper → every role     HELLO first, then PEER …, and QUIT when the platform stops
  *   keeper → control        ROLE for each role and on each change, COUNTERS, HELD, UNIT for each
- * running or unforgotten unit, UPGRADE_STATE, then TABLE_END; later UNIT on every change, REPLY to
- * each request, UPGRADE_STATE on each step
+ *                           running or unforgotten unit, UPGRADE_STATE, then TABLE_END; later UNIT
+ *                           on every change, REPLY to each request, UPGRADE_STATE on each step
  *   keeper → edge           LISTENER …, COUNTERS (its own slab), HELD ("snapshot"), ACCESS (write
- * end of its access pipe), TABLE_END
+ *                           end of its access pipe), TABLE_END
  *   keeper → signer         HELD ("keys"), TABLE_END
  *   keeper → logd           STREAM for each open output pipe, TABLE_END; later STREAM as units
- * start role → keeper           READY once it serves; control: SPAWN STOP FORGET MAKE_DIRECTORY
- * HOLD DROP UPGRADE; logd: STREAM_DONE
+ *                           start
+ *   role → keeper           READY once it serves; control: SPAWN STOP FORGET MAKE_DIRECTORY HOLD
+ *                           DROP UPGRADE; logd: STREAM_DONE
  *
  * PEER pairs: control with each edge, with logd and with the signer; each edge with the signer.
  */

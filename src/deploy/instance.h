@@ -1,14 +1,14 @@
 /* instance.h - one place of a service that a process of it lives in, from first start to gone.
  *
- *                        ┌───────────── crash, waits ─────────────┐
  *   waiting → starting → checking → proven → ready ⇄ unhealthy → restarting → starting
- *      ↑                                       │                       backoff → starting |
- * crash_loop databases are not ready                 └→ draining → stopping → gone
+ *                                              └──────┴→ draining → stopping → gone
+ *   a crash of any that runs → backoff → starting, or crash_loop; within its deploy: failed
  *
- * proven: healthy, but its deploy has not shifted traffic to it yet. Only `ready` ones get new
- * requests. A crash takes an instance out of the routing in the same turn of the loop. Each process
- * of an instance has a unit id of its own, which is also its endpoint's identity at the edges, so
- * that nothing of an old process is ever taken for the new one's.
+ * waiting: its databases are not ready. proven: healthy, but its deploy has not shifted traffic to
+ * it yet. Only `ready` ones get new requests. A crash takes an instance out of the routing in the
+ * same turn of the loop. Each process of an instance has a unit id of its own, which is also its
+ * endpoint's identity at the edges, so that nothing of an old process is ever taken for the new
+ * one's.
  */
 #ifndef DEPLOY_INSTANCE_H
 #define DEPLOY_INSTANCE_H

@@ -5,9 +5,11 @@
  * that cancelling, failing and resuming after a crash are the same for all of them. Pure: no time,
  * no input, no output.
  *
- *   uploading → queued → unpacking → preparing → building → migrating → starting → checking →
- * shifting → live ↑_________________________|  (next wave) any of these, on failure or cancellation
- * → returning → failed | rolled_back | cancelled remove: queued → stopping → removing → removed
+ *   uploading → queued → unpacking → preparing → building → migrating
+ *     → starting → checking → shifting → live
+ *          ↑_______________________|  (next wave)
+ *   any of these, on failure or cancellation → returning → failed | rolled_back | cancelled
+ *   remove: queued → stopping → removing → removed
  */
 #ifndef DEPLOY_MACHINE_H
 #define DEPLOY_MACHINE_H
