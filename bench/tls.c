@@ -311,7 +311,7 @@ static NORETURN void be_client(unsigned port, bool resumes)
         tls_free(tls);
         (void)close(fd);
         if (!resumes) {
-            tls_client_free(client);
+            tls_client_unref(client);
             client = NULL;
         }
     }

@@ -59,7 +59,7 @@ void upstream_security_unref(struct upstream_security *security)
     if (!security || --security->references > 0)
         return;
     list_remove(&security->node);
-    tls_client_free(security->client);
+    tls_client_unref(security->client);
     buf_done(&security->ca_pem);
     free(security);
 }

@@ -8,6 +8,8 @@
 
 #undef openssl_error_set
 
+#define AUTHORITIES_MAX 1000u /* several times what a system trusts */
+
 struct reason {
     int code;
     const char *text;
@@ -99,6 +101,32 @@ int openssl_certificates(struct slice pem, size_t max, STACK_OF(X509) * *ret_cer
     BIO_free(bio);
     sk_X509_pop_free(all, X509_free);
     return code;
+}
+
+int openssl_authorities(struct slice pem, X509_STORE **ret_store,
+                        STACK_OF(X509) * *ret_certificates, struct error *err)
+{
+    STACK_OF(X509) * certificates;
+    X509_STORE *store;
+    bool is_good;
+    int code = openssl_certificates(pem, AUTHORITIES_MAX, &certificates, err);
+
+    if (code != 0)
+        return code;
+    store = X509_STORE_new();
+    is_good = store && X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
+    for (int i = 0; is_good && i < sk_X509_num(certificates); i++)
+        is_good = X509_STORE_add_cert(store, sk_X509_value(certificates, i)) == 1;
+    if (is_good && ret_certificates)
+        *ret_certificates = certificates;
+    else
+        sk_X509_pop_free(certificates, X509_free);
+    if (!is_good) {
+        X509_STORE_free(store);
+        return openssl_error_set(err, ERR_INVALID, "not accepted as an authority");
+    }
+    *ret_store = store;
+    return 0;
 }
 
 /* Takes the encoded bytes. */

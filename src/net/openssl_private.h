@@ -26,6 +26,12 @@ int openssl_error_set(struct error *err, int code, const char *context);
 MUST_USE int openssl_certificates(struct slice pem, size_t max, STACK_OF(X509) * *ret_certificates,
                                   struct error *err);
 
+/* A store of the authorities in a PEM text, for the caller to free. One that is no root is an
+ * authority all the same: who names it trusts it. ERR_INVALID as above. ret_certificates (NULL
+ * allowed): what is in the store, in the order of the text; freed as above. */
+MUST_USE int openssl_authorities(struct slice pem, X509_STORE **ret_store,
+                                 STACK_OF(X509) * *ret_certificates, struct error *err);
+
 /* SHA-256 of the SubjectPublicKeyInfo. */
 bool openssl_key_id(EVP_PKEY *key, uint8_t ret_id[PEER_KEY_ID_BYTES]);
 /* The same, cheaper: it is in the certificate as it is. */

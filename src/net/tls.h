@@ -33,8 +33,8 @@ struct tls_certificate_spec {
     struct slice ocsp_der; /* to staple; empty: none */
 };
 
-/* What a name gets. Two names may share a connection (HTTP/2 coalescing, §2.45 of the design notes)
- * when certificate and client_ca are equal. */
+/* What a name gets. Two names may share a connection (HTTP/2 coalescing) when certificate and
+ * client_ca are equal. */
 struct tls_name_spec {
     struct slice name; /* lower case; "*.example.org": exactly one label more; "": any other name */
     uint32_t certificate; /* index from tls_server_certificate; TLS_NO_CERTIFICATE: none (yet) */
@@ -79,7 +79,7 @@ struct tls_client_spec {
 /* Sessions are kept and used again, by server name and address. */
 MUST_USE int tls_client_new(const struct tls_client_spec *spec, struct tls_client **ret_client,
                             struct error *err);
-void tls_client_free(struct tls_client *client); /* NULL allowed; connections keep what they need */
+void tls_client_unref(struct tls_client *client); /* NULL allowed; connections have their own */
 
 /* ---- connections */
 

@@ -8,7 +8,6 @@
 #include "net/tls_private.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>
-#include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
 
@@ -113,27 +112,21 @@ static X509_STORE *system_store(void)
 
 static int use_authorities(SSL_CTX *ctx, struct slice ca_pem, struct error *err)
 {
-    STACK_OF(X509) * certificates;
-    int code;
+    X509_STORE *store;
 
-    if (ca_pem.len == 0) {
-        X509_STORE *store = system_store();
+    if (ca_pem.len) {
+        int code = openssl_authorities(ca_pem, &store, NULL, err);
 
-        if (!store)
-            return openssl_error_set(err, ERR_INTERNAL, "unable to read the system's authorities");
-        SSL_CTX_set1_cert_store(ctx, store);
+        if (code != 0)
+            return err ? error_wrap(err, "unable to use an authority") : code;
+        SSL_CTX_set_cert_store(ctx, store); /* which frees it */
         return 0;
     }
-    code = openssl_certificates(ca_pem, 1000, &certificates, err);
-    if (code != 0)
-        return err ? error_wrap(err, "unable to use an authority") : code;
-    for (int i = 0; code == 0 && i < sk_X509_num(certificates); i++)
-        if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ctx), sk_X509_value(certificates, i)) != 1)
-            code = openssl_error_set(err, ERR_INVALID, "unable to use an authority");
-    sk_X509_pop_free(certificates, X509_free);
-    /* An authority that is no root is one all the same: who names it trusts it. */
-    X509_STORE_set_flags(SSL_CTX_get_cert_store(ctx), X509_V_FLAG_PARTIAL_CHAIN);
-    return code;
+    store = system_store();
+    if (!store)
+        return openssl_error_set(err, ERR_INTERNAL, "unable to read the system's authorities");
+    SSL_CTX_set1_cert_store(ctx, store);
+    return 0;
 }
 
 int tls_client_new(const struct tls_client_spec *spec, struct tls_client **ret_client,
@@ -183,9 +176,4 @@ void tls_client_unref(struct tls_client *client)
     map_free(client->sessions);
     SSL_CTX_free(client->ctx);
     free(client);
-}
-
-void tls_client_free(struct tls_client *client)
-{
-    tls_client_unref(client);
 }

@@ -99,7 +99,6 @@ struct tls_client {
     struct map *sessions; /* "address NUL name" → SSL_SESSION */
 };
 
-void tls_client_unref(struct tls_client *client);
 struct tls;
 /* Whom the connection expects, and a session for it if one is kept. */
 MUST_USE int tls_client_prepare(struct tls *tls, const char *server_name, struct error *err);

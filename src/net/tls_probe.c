@@ -8,7 +8,6 @@
 #include <openssl/x509.h>
 
 struct tls_probe {
-    struct loop *loop;
     struct tls_probe_handler *handler;
     struct loop_io io;
     struct loop_timer deadline;
@@ -125,7 +124,6 @@ int tls_probe_start(struct loop *loop, int fd, const char *name, const char *pro
     struct tls_probe *probe = calloc(1, sizeof(*probe));
     if (!probe)
         abort();
-    probe->loop = loop;
     probe->handler = handler;
     probe->timeout_ms = timeout_ms;
     probe->io = (struct loop_io){.fd = fd, .on_event = on_event};

@@ -229,25 +229,20 @@ int tls_server_client_ca(struct tls_server *server, struct slice ca_pem, uint32_
     struct tls_client_ca authority = {0}, *grown;
     STACK_OF(X509) * certificates;
     bool is_good;
-    int code = openssl_certificates(ca_pem, 1000, &certificates, err);
+    int code = openssl_authorities(ca_pem, &authority.store, &certificates, err);
 
     if (code != 0)
         return err ? error_wrap(err, "unable to use a client authority") : code;
-    authority.store = X509_STORE_new();
     authority.names = sk_X509_NAME_new_null();
-    is_good = authority.store && authority.names;
+    is_good = authority.names;
     for (int i = 0; is_good && i < sk_X509_num(certificates); i++) {
-        X509 *certificate = sk_X509_value(certificates, i);
-        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(certificate));
+        X509_NAME *name = X509_NAME_dup(X509_get_subject_name(sk_X509_value(certificates, i)));
 
-        is_good = name && X509_STORE_add_cert(authority.store, certificate) == 1 &&
-                  sk_X509_NAME_push(authority.names, name);
+        is_good = name && sk_X509_NAME_push(authority.names, name);
         if (!is_good)
             X509_NAME_free(name);
     }
     sk_X509_pop_free(certificates, X509_free);
-    if (is_good) /* an authority that is no root is one all the same: who names it trusts it */
-        X509_STORE_set_flags(authority.store, X509_V_FLAG_PARTIAL_CHAIN);
     hash_sha256(ca_pem.ptr, ca_pem.len, authority.digest);
     grown = is_good ? reallocarray(server->authorities, server->authority_count + 1, sizeof(*grown))
                     : NULL;

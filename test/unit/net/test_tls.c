@@ -24,7 +24,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    tls_client_free(client);
+    tls_client_unref(client);
     identity_done(&alpha);
     identity_done(&beta);
     authority_done(&authority);
@@ -352,7 +352,7 @@ static void a_client_refuses_a_certificate_that_is_not_the_servers(void **state)
     clock_real();
     must_refuse(client, &expired, "alpha.test", "alpha.test", "certificate has expired");
     identity_done(&expired);
-    tls_client_free(other);
+    tls_client_unref(other);
     authority_done(&stranger);
 }
 
@@ -383,7 +383,7 @@ static void an_unverified_client_takes_any_certificate(void **state)
     assert_int_equal(tls_client_new(&spec, &careless, NULL), 0);
     pair_open(&pair, server, careless, "alpha.test", &beta, 1);
     tls_server_unref(server);
-    tls_client_free(careless); /* the connection keeps what it needs */
+    tls_client_unref(careless); /* the connection keeps what it needs */
     pair_must_shake(&pair);
     assert_false(tls_is_http2(pair.server));
     pair_done(&pair);

@@ -27,8 +27,8 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    tls_client_free(client);
-    tls_client_free(careless);
+    tls_client_unref(client);
+    tls_client_unref(careless);
     for (size_t i = 0; i < ARRAY_LEN(ids); i++)
         identity_done(&ids[i]);
     authority_done(&authority);

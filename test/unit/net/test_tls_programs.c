@@ -278,7 +278,7 @@ static void our_client_speaks_with_s_server_and_resumes(void **state)
             tls_free(tls);
             (void)close(fd);
         }
-        tls_client_free(client);
+        tls_client_unref(client);
         program_end(&program);
     }
 }
