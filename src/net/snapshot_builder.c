@@ -245,11 +245,16 @@ void snapshot_builder_host(struct snapshot_builder *builder, const char *host,
     buf_append(&builder->host_entries, &entry, sizeof entry);
 }
 
-/* The number under which this content was added before, or 0. */
-static uint32_t known_find(const struct snapshot_builder *builder, uint64_t hash)
+/* The number in `array` under which something of this hash was added before, or 0. What it is,
+ * the caller compares: hashes of the other array's contents are in the map, too. */
+static uint32_t known_find(const struct snapshot_builder *builder, uint64_t hash,
+                           const struct buf *array, size_t size)
 {
-    return (uint32_t)(uintptr_t)map_get(builder->known,
-                                        (struct slice){(const char *)&hash, sizeof hash});
+    uint32_t number = (uint32_t)(uintptr_t)map_get(
+        builder->known, (struct slice){(const char *)&hash, sizeof hash});
+
+    return array->failed || builder->strings.failed || number > entry_count(array, size) ? 0
+                                                                                         : number;
 }
 
 static void known_add(struct snapshot_builder *builder, uint64_t hash, uint32_t number)
@@ -270,10 +275,10 @@ uint32_t snapshot_builder_certificate(struct snapshot_builder *builder, const ch
 {
     uint64_t hash = hash_slice(
         ocsp_der, hash_slice(chain_pem, hash_slice(slice_from(name), SNAPSHOT_ARRAY_certificates)));
-    uint32_t number = known_find(builder, hash);
     struct snapshot_certificate certificate;
+    uint32_t number = known_find(builder, hash, &builder->certificates, sizeof certificate);
 
-    if (number > 0 && !builder->certificates.failed && !builder->strings.failed) {
+    if (number > 0) {
         memcpy(&certificate, builder->certificates.ptr + (number - 1) * sizeof certificate,
                sizeof certificate);
         if (slice_eq(builder_slice(builder, certificate.name), slice_from(name)) &&
@@ -295,11 +300,10 @@ uint32_t snapshot_builder_certificate(struct snapshot_builder *builder, const ch
 uint32_t snapshot_builder_authority(struct snapshot_builder *builder, struct slice pem)
 {
     uint64_t hash = hash_slice(pem, SNAPSHOT_ARRAY_authorities);
-    uint32_t number = known_find(builder, hash);
     struct snapshot_authority authority;
+    uint32_t number = known_find(builder, hash, &builder->authorities, sizeof authority);
 
-    if (number > 0 && !builder->authorities.failed && !builder->strings.failed &&
-        number <= entry_count(&builder->authorities, sizeof authority)) {
+    if (number > 0) {
         memcpy(&authority, builder->authorities.ptr + (number - 1) * sizeof authority,
                sizeof authority);
         if (slice_eq(builder_slice(builder, authority.pem), pem))

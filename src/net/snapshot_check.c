@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/counters.h"
+#include "net/http1_private.h"
 #include "net/snapshot_private.h"
 #include "net/tls.h"
 
@@ -35,15 +36,9 @@ int snapshot_text_compare(struct slice a, struct slice b)
 
 static bool is_token(struct slice s)
 {
-    static const char others[] = "!#$%&'*+-.^_`|~";
-
-    for (size_t i = 0; i < s.len; i++) {
-        char c = s.ptr[i];
-        bool is_alnum = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-
-        if (!is_alnum && (c == '\0' || !strchr(others, c)))
+    for (size_t i = 0; i < s.len; i++)
+        if (!http1_is(s.ptr[i], HTTP1_CLASS_TOKEN))
             return false;
-    }
     return s.len > 0;
 }
 
