@@ -52,18 +52,22 @@ static void on_idle_deadline(struct client *client)
     client_close(client, false);
 }
 
+/* A request that never became one has nothing but its beginning to tell. */
+static void request_from_nothing(struct client *client)
+{
+    client->request = (struct request){
+        .file.fd = -1,
+        .version_minor = 1,
+        .started_us = loop_now_us(client->edge->loop),
+        .method_text = SLICE("-"),
+    };
+    client_set_state(client, CLIENT_REQUEST);
+}
+
 static void on_head_deadline(struct client *client)
 {
-    struct request *request = &client->request;
-
-    /* A request that never became one has nothing but its beginning to tell. */
-    memset(request, 0, sizeof(*request));
-    request->file.fd = -1;
-    request->version_minor = 1;
-    request->started_us = loop_now_us(client->edge->loop);
-    request->method_text = SLICE("-");
-    request->is_body_read = true;
-    client_set_state(client, CLIENT_REQUEST);
+    request_from_nothing(client);
+    client->request.is_body_read = true;
     answer_error(client, 408, "request header timeout");
 }
 
@@ -141,18 +145,11 @@ static bool client_read(struct client *client)
 
 void client_refuse(struct client *client, const struct http1_failure *failure)
 {
-    struct request *request = &client->request;
-
-    memset(request, 0, sizeof(*request));
-    request->file.fd = -1;
-    request->version_minor = 1;
-    request->started_us = loop_now_us(client->edge->loop);
-    request->method_text = SLICE("-");
+    request_from_nothing(client);
     /* Nobody knows what follows: it is read and dropped, so that no reset overtakes the answer. */
-    request->body = HTTP1_BODY_LENGTH;
-    request->body_left = UINT64_MAX;
+    client->request.body = HTTP1_BODY_LENGTH;
+    client->request.body_left = UINT64_MAX;
     count_u64(&client->edge->counters->requests, 1);
-    client_set_state(client, CLIENT_REQUEST);
     answer_error(client, failure->status, failure->reason);
 }
 

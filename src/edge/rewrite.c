@@ -65,9 +65,8 @@ static char *put_target(char *at, const struct client *client)
     const struct request *request = &client->request;
     struct slice target = request->path;
 
-    if (request->strip_bytes && target.len >= request->strip_bytes) {
+    if (request->strip_bytes && target.len >= request->strip_bytes)
         target = slice_sub(target, request->strip_bytes, target.len);
-    }
     if (target.len == 0 || target.ptr[0] != '/')
         *at++ = '/';
     return rewrite_slice(at, target);

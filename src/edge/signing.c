@@ -19,7 +19,6 @@ static bool post(struct edge *edge, const struct handshake *handshake)
         struct peer_sign head;
         uint8_t bytes[PEER_SIGN_BYTES_MAX];
     } message = {.head = {.type = PEER_SIGN, .request = handshake->sign_request}};
-
     int code;
 
     if (!request || request->len > sizeof(message.bytes))
@@ -114,6 +113,12 @@ static void tell_wanted(struct edge *edge, struct slice host)
     edge_tell_control(edge, &message, sizeof(message.head) + len + 1);
 }
 
+/* The host that a handshake in edge.wanting waits for. */
+static struct slice wanted_host(const struct list *node)
+{
+    return tls_name(container_of(node, struct handshake, wait_node)->client->transport.tls);
+}
+
 /* One message for a host, however many clients wait for it. */
 void signing_want(struct handshake *handshake)
 {
@@ -122,11 +127,7 @@ void signing_want(struct handshake *handshake)
     bool is_told = false;
 
     list_each (node, &edge->wanting)
-        is_told =
-            is_told ||
-            slice_eq(
-                tls_name(container_of(node, struct handshake, wait_node)->client->transport.tls),
-                host);
+        is_told = is_told || slice_eq(wanted_host(node), host);
     list_push_back(&edge->wanting, &handshake->wait_node);
     if (!is_told)
         tell_wanted(edge, host);
@@ -135,6 +136,5 @@ void signing_want(struct handshake *handshake)
 void signing_want_again(struct edge *edge)
 {
     list_each (node, &edge->wanting)
-        tell_wanted(
-            edge, tls_name(container_of(node, struct handshake, wait_node)->client->transport.tls));
+        tell_wanted(edge, wanted_host(node));
 }
