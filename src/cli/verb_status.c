@@ -130,7 +130,6 @@ static void status_database(struct command *command, const struct json *database
     table_add(table, cells);
 }
 
-/* The deploy that goes on, or how the last one failed. */
 /* The end of a line that says a state. */
 static void end_with_reason(const char *reason, const struct terminal *terminal, struct buf *text)
 {
@@ -141,6 +140,7 @@ static void end_with_reason(const char *reason, const struct terminal *terminal,
     buf_append_byte(text, '\n');
 }
 
+/* The deploy that goes on, or how the last one failed. */
 static void status_deploy(struct command *command, const struct json *app,
                           const struct terminal *terminal, struct buf *text)
 {

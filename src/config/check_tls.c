@@ -60,6 +60,7 @@ static void check_files(const struct route_check *it, const struct manifest_tls 
 {
     const struct node *node = node_get(it->node, "tls");
     bool has_cert = node_get(node, "cert"), has_key = node_get(node, "key"); /* right or wrong */
+    const char *given = has_key ? "key" : has_cert ? "cert" : NULL;
 
     if (tls->mode != MANIFEST_TLS_FILES) {
         if (tls->cert || tls->key)
@@ -69,12 +70,8 @@ static void check_files(const struct route_check *it, const struct manifest_tls 
         return;
     }
     if (!has_cert || !has_key)
-        complain(it, "tls",
-                 has_key    ? "key"
-                 : has_cert ? "cert"
-                            : NULL,
-                 "give both: the chain as 'cert' and its private key as 'key'", "'%s' is missing",
-                 has_cert ? "key" : "cert");
+        complain(it, "tls", given, "give both: the chain as 'cert' and its private key as 'key'",
+                 "'%s' is missing", has_cert ? "key" : "cert");
 }
 
 static bool is_public_name(const char *host)
@@ -158,12 +155,12 @@ static bool check_agreement(const struct route_check *it, size_t other_index)
 
     if (route->tls.is_given && other->tls.is_given)
         key = manifest_tls_difference(&route->tls, &other->tls);
-    if (key)
+    if (key) {
         complain(it, "tls", key, "write it the same, or at one of them only",
                  "'%s' differs from that of routes[%zu] in line %u, which has the same host", key,
                  other_index, line);
-    if (key)
         return true;
+    }
     if (route->client_certificate.is_given && other->client_certificate.is_given &&
         route->client_certificate.ca && other->client_certificate.ca &&
         strcmp(route->client_certificate.ca, other->client_certificate.ca) != 0) {
@@ -253,7 +250,7 @@ void check_tls(const struct check *check)
             if (is_same_host(&manifest->routes[k], it.route) && check_agreement(&it, k))
                 break;
     }
-    for (size_t i = 0; i < manifest->route_count; i++)
+    for (size_t i = 0; i < manifest->route_count; i++) /* once the modes of all are known */
         check_client_certificate(&(struct route_check){
             check, &manifest->routes[i], check_list_node(check->root, "routes", i), i});
 }
