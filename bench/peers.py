@@ -199,13 +199,13 @@ class Nginx(Peer):
 """
         secure = "".join(f"""
     server {{
-        listen 127.0.0.1:{self.tls_port} ssl http2 backlog=4096;
+        listen 127.0.0.1:{self.tls_port} ssl http2{backlog};
         server_name {name};
         ssl_certificate {self.work.cert(name)};
         ssl_certificate_key {self.work.key(name)};
 {locations}
     }}
-""".replace(" backlog=4096", " backlog=4096" if name == NAMES[0] else "") for name in NAMES)
+""" for name, backlog in zip(NAMES, (" backlog=4096", "")))  # nginx takes it once an address
         conf = self.write("nginx.conf", f"""{user}daemon off;
 worker_processes 1;
 worker_rlimit_nofile {descriptors()};
@@ -373,7 +373,7 @@ class H2o(Peer):
 
     def command(self):
         record = ('{"time":"%t","method":"%m","host":"%V","path":"%U%q","status":%s,"bytes":%b,"duration":"%{duration}x",'
-                  '"upstream_time":"%{proxy.total-time}x","client":"%h","protocol":"%H"}').replace("%{proxy.total-time}x", "%{response-time}x")
+                  '"upstream_time":"%{response-time}x","client":"%h","protocol":"%H"}')
         paths = f"""
       "/static":
         file.dir: {self.work.site}

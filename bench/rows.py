@@ -24,7 +24,7 @@ def on_core(core):
 
 
 class Row:
-    """`needs`: the ability that a peer must have. `per`: what is counted. `goal`: against the best of the peers."""
+    """`needs`: the ability that a peer must have. `per`: what is counted."""
 
     def __init__(self, group, name, needs, per="request"):
         self.group, self.name, self.needs, self.per = group, name, needs, per
