@@ -13,14 +13,6 @@
 #define ACCESS_FLUSH_BYTES  (32u * 1024u)
 #define ACCESS_FLUSH_US     (150u * 1000u)
 
-static char *put_text(char *at, const char *text, size_t len)
-{
-    memcpy(at, text, len);
-    return at + len;
-}
-
-#define PUT(at, literal) put_text((at), (literal), sizeof(literal) - 1)
-
 /* The inside of a JSON string. What gets here is ASCII or was checked, save for '"', '\\' and bytes
  * above 0x7f. */
 static char *put_json(char *at, struct slice s)

@@ -5,8 +5,6 @@
 
 #define CHALLENGE_PREFIX "/.well-known/acme-challenge/"
 
-#define PUT(at, literal) rewrite_slice((at), SLICE(literal))
-
 /* RFC 8555 §8.3: on port 80, whatever the host. True: answered. */
 static bool answer_proof(struct client *client, struct slice path)
 {

@@ -10,16 +10,6 @@
 #define COPY_ROUNDS      16u
 #define RETRY_AFTER_TEXT "1"
 
-#define PUT(at, literal) (memcpy((at), (literal), sizeof(literal) - 1), (at) + sizeof(literal) - 1)
-
-static char *put_text(char *at, const char *text)
-{
-    size_t len = strlen(text);
-
-    memcpy(at, text, len);
-    return at + len;
-}
-
 static enum request_page page_choose(struct slice accept)
 {
     if (accept.len == 0)
@@ -40,15 +30,15 @@ static char *put_page(char *at, const struct request *request)
     switch (request->page) {
     case REQUEST_PAGE_HTML:
         at = PUT(at, "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>");
-        at = put_text(rewrite_u64(at, request->status), " ");
-        at = put_text(at, text);
+        at = PUT(rewrite_u64(at, request->status), " ");
+        at = rewrite_slice(at, slice_from(text));
         at = PUT(at, "</title><style>body{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;"
                      "max-width:32em;padding:0 1em;color:#333}small{color:#888}</style></head>"
                      "<body><h1>");
-        at = put_text(rewrite_u64(at, request->status), " ");
-        at = put_text(at, text);
+        at = PUT(rewrite_u64(at, request->status), " ");
+        at = rewrite_slice(at, slice_from(text));
         at = PUT(at, "</h1><p>");
-        at = put_text(at, request->reason);
+        at = rewrite_slice(at, slice_from(request->reason));
         at = PUT(at, "</p><p><small>request ");
         at = rewrite_slice(at, request->id);
         return PUT(at, "</small></p></body></html>\n");
@@ -56,14 +46,14 @@ static char *put_page(char *at, const struct request *request)
         at = PUT(at, "{\"error\":{\"status\":");
         at = rewrite_u64(at, request->status);
         at = PUT(at, ",\"message\":\"");
-        at = put_text(at, request->reason);
+        at = rewrite_slice(at, slice_from(request->reason));
         at = PUT(at, "\",\"request_id\":\"");
         at = rewrite_slice(at, request->id);
         return PUT(at, "\"}}\n");
     default:
         at = rewrite_u64(at, request->status);
-        at = put_text(at, " ");
-        at = put_text(at, request->reason);
+        at = PUT(at, " ");
+        at = rewrite_slice(at, slice_from(request->reason));
         at = PUT(at, "\nrequest ");
         at = rewrite_slice(at, request->id);
         return PUT(at, "\n");
@@ -127,10 +117,10 @@ static char *put_head(struct client *client, char *at, const char *type, size_t 
     unsigned status = client->request.status;
 
     at = PUT(at, "HTTP/1.1 ");
-    at = put_text(rewrite_u64(at, status), " ");
-    at = put_text(at, http1_status_text(status));
+    at = PUT(rewrite_u64(at, status), " ");
+    at = rewrite_slice(at, slice_from(http1_status_text(status)));
     at = PUT(at, "\r\nContent-Type: ");
-    at = put_text(at, type);
+    at = rewrite_slice(at, slice_from(type));
     at = PUT(at, "\r\nContent-Length: ");
     at = rewrite_u64(at, len);
     at = PUT(at, "\r\nCache-Control: no-store\r\n");

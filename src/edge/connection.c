@@ -35,8 +35,6 @@ size_t connection_address_text(const uint8_t address[16], char text[INET6_ADDRST
     return strlen(text);
 }
 
-#define PUT(at, literal) rewrite_slice((at), SLICE(literal))
-
 /* The fields that depend on nothing but the connection, made once. */
 static void facts_fields(struct connection_facts *facts)
 {

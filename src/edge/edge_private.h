@@ -1,16 +1,5 @@
-/* edge_private.h - the objects of the edge and what its files ask of each other.
- *
- *   listener.c  accepts               request.c   what a request means: host, path, route
- *   connection.c  what the requests of a connection share
- *   admission.c   421, 308, 403   identity.c   X-Forwarded-* and their like
- *   handshake.c   TLS, PROXY headers   signing.c   what the signer and control are asked for
- *   table_tls.c   certificates of a table
- *   client.c    client connections    rewrite.c   header blocks for upstream and for the client
- *   upstream.c  connections to instances, pools, retries
- *   forward.c   bodies, both ways     endpoint.c  records of instances, balancing, drain reports
- *   tunnel.c    after a 101           answer.c    answers of our own: error pages, files
- *   table.c     the routing table     access.c    access records
- *   path.c      host and path normalisation       confine.c   what the kernel may be asked for
+/* edge_private.h - the objects of the edge and what its files ask of each other. What each
+ * file is for stands in docs/design/edge.md.
  *
  * Who may close what: event handlers and timers are the only callers of client_advance, and a
  * client or upstream that was closed stays readable memory until the end of the turn
@@ -469,8 +458,14 @@ void rewrite_interim(struct client *client, const struct http1_head *head);
 char *rewrite_own_fields(struct client *client,
                          char *at); /* Date, Connection, X-Request-ID of answers made here */
 char *rewrite_u64(char *at, uint64_t value);
-char *rewrite_slice(char *at, struct slice s);
-#define EDGE_ADDED_MAX 8192u /* what rewriting may add to a header block */
+static inline char *rewrite_slice(char *at, struct slice s)
+{
+    if (s.len) /* an empty slice may have no address, which memcpy must not see */
+        memcpy(at, s.ptr, s.len);
+    return at + s.len;
+}
+#define PUT(at, literal) rewrite_slice((at), SLICE(literal))
+#define EDGE_ADDED_MAX   8192u /* what rewriting may add to a header block */
 
 static inline void count_u64(uint64_t *counter, uint64_t change) /* the edge is the only writer */
 {

@@ -1,4 +1,4 @@
-/* identity.c - who the client is, when those in front of us may tell (rule 30).
+/* identity.c - who the client is, when those in front of us may tell.
  *
  * What a connection says of a client (X-Forwarded-*, X-Real-IP, Forwarded) is overwritten, unless
  * its address is one of the route's trusted proxies. Then the lists are carried on with this peer's
@@ -10,8 +10,6 @@
 #include "base/network.h"
 #include "edge/edge_private.h"
 #include "net/forwarded.h"
-
-#define PUT(at, literal) rewrite_slice((at), SLICE(literal))
 
 /* Trusted proxies one behind the other: a list may be long, and each costs a look over all of it.
  */

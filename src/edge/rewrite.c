@@ -5,15 +5,6 @@
  */
 #include "edge/edge_private.h"
 
-char *rewrite_slice(char *at, struct slice s)
-{
-    if (s.len) /* an empty slice may have no address, which memcpy must not see */
-        memcpy(at, s.ptr, s.len);
-    return at + s.len;
-}
-
-#define PUT(at, literal) (memcpy((at), (literal), sizeof(literal) - 1), (at) + sizeof(literal) - 1)
-
 char *rewrite_u64(char *at, uint64_t value)
 {
     char digits[20];
