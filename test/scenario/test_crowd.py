@@ -7,6 +7,7 @@ import subprocess
 import harness
 from harness import wait_for
 from loadgen import Crowd
+from test_tls import make_pair
 
 SOCKETS = int(os.environ.get("SLIPWAY_TEST_SOCKETS", "200"))
 RATE = int(os.environ.get("SLIPWAY_TEST_RATE", "200"))
@@ -32,18 +33,13 @@ routes:
 """
 
 
-def make_certificate(folder, number, owner=None):
+def make_certificate(folder, number):
     """A self-signed pair for app.test; every call replaces it, the key by rename first."""
-    os.makedirs(folder, exist_ok=True)
-    paths = [os.path.join(folder, "app.key"), os.path.join(folder, "app.crt")]
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-keyout", paths[0] + ".new", "-out", paths[1] + ".new", "-days", "30",
-                    "-set_serial", str(1000 + number), "-subj", "/CN=app.test", "-addext", "subjectAltName=DNS:app.test"],
-                   check=True, capture_output=True)
-    for path in paths:
-        os.chmod(path + ".new", 0o644)  # readable by the platform's own user
-        os.rename(path + ".new", path)
-    return {"cert": paths[1], "key": paths[0]}
+    cert, key = make_pair(folder, "new", 1000 + number, host="app.test")
+    pair = {"cert": os.path.join(folder, "app.pem"), "key": os.path.join(folder, "app.key")}
+    os.rename(key, pair["key"])
+    os.rename(cert, pair["cert"])
+    return pair
 
 
 def served_serial(platform):
