@@ -43,13 +43,13 @@ static void add_note(struct command *command, const struct json *item,
     const char *error = json_get_text(item, "last_error", NULL),
                *hint = json_get_text(item, "hint", NULL),
                *warning = json_get_text(item, "warning", NULL),
-               *name = json_get_text(item, "name", "");
+               *name = manifest_host_text(json_get_text(item, "name", ""));
     const char *when = time_ago(command->arena, json_get_text(item, "last_error_at", NULL));
     if (warning)
-        buf_printf(text, "%s: %s\n", name[0] ? name : "(any host)", warning);
+        buf_printf(text, "%s: %s\n", name, warning);
     if (!error)
         return;
-    buf_printf(text, "%s: ", name[0] ? name : "(any host)");
+    buf_printf(text, "%s: ", name);
     terminal_append(text, terminal, slice_from(error), false);
     buf_printf(text, " (%s)\n", when);
     if (!hint || !hint[0])
@@ -69,9 +69,9 @@ static void certificates_table(struct command *command, const struct json *answe
     table_init(&table, command->arena, headers, ARRAY_LEN(headers));
     json_each (item, items) {
         const char *state = json_get_text(item, "state", "?"),
-                   *name = json_get_text(item, "name", "");
+                   *name = manifest_host_text(json_get_text(item, "name", ""));
         struct table_cell cells[] = {
-            {name[0] ? name : "(any host)", COLOUR_NONE},
+            {name, COLOUR_NONE},
             {json_get_text(item, "app", "?"), COLOUR_NONE},
             {json_get_text(item, "source", "?"), COLOUR_NONE},
             {state, colour_of_certificate(state)},

@@ -234,10 +234,10 @@ static void status_certificates(const struct json *certificates, const struct te
     if (problems && problems->count)
         buf_append_byte(text, '\n');
     json_each (problem, problems) {
-        const char *name = json_get_text(problem, "name", ""),
+        const char *name = manifest_host_text(json_get_text(problem, "name", "")),
                    *state = json_get_text(problem, "state", "?");
-        buf_printf(text, "certificate of %s: %s%s%s", name[0] ? name : "(any host)",
-                   colour_on(terminal, COLOUR_YELLOW), state, colour_off(terminal));
+        buf_printf(text, "certificate of %s: %s%s%s", name, colour_on(terminal, COLOUR_YELLOW),
+                   state, colour_off(terminal));
         end_with_reason(json_get_text(problem, "reason", NULL), terminal, text);
     }
 }

@@ -251,6 +251,11 @@ const char *manifest_tls_difference(const struct manifest_tls *a, const struct m
     return a->is_http2 != b->is_http2 ? "http2" : NULL;
 }
 
+const char *manifest_host_text(const char *host)
+{
+    return host[0] ? host : "(any host)";
+}
+
 const char *tls_mode_name(enum manifest_tls_mode mode)
 {
     static const char *const names[] = {"off", "acme", "internal", "files"};

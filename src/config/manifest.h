@@ -317,6 +317,7 @@ const struct manifest_database *manifest_database_find(const struct manifest *ma
 /* The key in which the TLS settings of two routes of one host differ, "minVersion"; NULL: they
  * agree. hsts is a route's own matter. */
 const char *manifest_tls_difference(const struct manifest_tls *a, const struct manifest_tls *b);
+const char *manifest_host_text(const char *host);        /* "a.test"; for "": "(any host)" */
 const char *tls_mode_name(enum manifest_tls_mode mode);  /* "acme" */
 const char *service_type_name(enum service_type type);   /* "web" */
 const char *database_type_name(enum database_type type); /* "postgres" */

@@ -58,11 +58,11 @@ static int tls_conflict(const struct manifest *mine, const struct manifest *thei
                 key = manifest_tls_difference(&route->tls, &other->tls);
             if (key)
                 error_set(err, ERR_CONFLICT, "routes[%zu].tls.%s: app '%s' has another for '%s'", i,
-                          key, owner, route->host[0] ? route->host : "(any host)");
+                          key, owner, manifest_host_text(route->host));
             else if (a->is_given && b->is_given && strcmp(a->ca, b->ca) != 0)
                 error_set(err, ERR_CONFLICT,
                           "routes[%zu].clientCertificate.ca: app '%s' has another for '%s'", i,
-                          owner, route->host[0] ? route->host : "(any host)");
+                          owner, manifest_host_text(route->host));
             else
                 continue;
             return error_hint(err, "a host has one certificate and one set of TLS settings: write "
