@@ -77,8 +77,7 @@ void certificate_failed(struct certificate *certificate, const struct error *err
     (void)snprintf(certificate->last_error, sizeof certificate->last_error, "%s", err->text);
     (void)snprintf(certificate->hint, sizeof certificate->hint, "%s", err->hint);
     if (is_news)
-        log_failure(err, "certificate of %s",
-                    certificate->host[0] ? certificate->host : "(any host)");
+        log_failure(err, "certificate of %s", manifest_host_text(certificate->host));
 }
 
 void certificate_succeeded(struct certificate *certificate)
@@ -97,9 +96,9 @@ void certificate_offer(struct certificate *certificate, struct material *materia
     material_free(certificate->pending);
     certificate->pending = material;
     certificates_keys_due(all);
-    log_write(certificate->config.mode == MANIFEST_TLS_INTERNAL ? LOG_DEBUG : LOG_INFO,
-              "certificate of %s: new, by %s",
-              certificate->host[0] ? certificate->host : "(any host)", material->issuer);
+    log_write(
+        certificate_settings(certificate)->mode == MANIFEST_TLS_INTERNAL ? LOG_DEBUG : LOG_INFO,
+        "certificate of %s: new, by %s", manifest_host_text(certificate->host), material->issuer);
 }
 
 /* ---- looking at sources */
@@ -121,7 +120,7 @@ void certificate_work_in(struct certificate *certificate, uint64_t delay_ms)
 static void certificate_work(struct certificate *certificate)
 {
     certificate->work_at_us = 0;
-    switch (certificate->config.mode) {
+    switch (certificate_settings(certificate)->mode) {
     case MANIFEST_TLS_FILES:
         certificate_look_at_files(certificate);
         certificate_work_in(certificate, FILES_LOOK_MS);
@@ -267,7 +266,7 @@ static void want(struct certificates *all, const struct routes_host *host, struc
     bool was_others;
 
     if (certificate_make(all, host->host, &certificate, &err) != 0) {
-        log_failure(&err, "no certificate for %s", host->host);
+        log_failure(&err, "no certificate for %s", manifest_host_text(host->host));
         return;
     }
     was_others = certificate->parent != NULL; /* and its source is that route's */
@@ -305,7 +304,6 @@ static void want_on_demand(struct certificates *all)
             certificate->parent = parent;
             certificate_work_in(certificate, 0);
         }
-        certificate->config.mode = MANIFEST_TLS_ACME;
         certificate->is_wanted = true;
     }
 }
@@ -362,8 +360,7 @@ static uint32_t add_material(struct snapshot_builder *builder,
 static void add_host(struct certificates *all, struct snapshot_builder *builder,
                      const struct certificate *certificate)
 {
-    const struct certificate_config *config =
-        certificate->parent ? &certificate->parent->config : &certificate->config;
+    const struct certificate_config *config = certificate_settings(certificate);
     struct snapshot_host host = {
         .is_tls = true,
         .certificate = add_material(builder, certificate),

@@ -16,11 +16,6 @@ static struct certificates *certificates_of(struct acme_handler *handler)
 
 /* ---- what is wanted */
 
-static const struct certificate_config *config_of(const struct certificate *certificate)
-{
-    return certificate->parent ? &certificate->parent->config : &certificate->config;
-}
-
 static int read_eab(const struct manifest_eab *eab, struct buf *hmac, struct acme_ca *ca,
                     struct error *err)
 {
@@ -54,7 +49,7 @@ static enum acme_challenge_kind challenge_of(enum manifest_challenge challenge)
 
 void certificate_want_acme(struct certificate *certificate)
 {
-    const struct certificate_config *config = config_of(certificate);
+    const struct certificate_config *config = certificate_settings(certificate);
     const struct manifest_acme *acme = &config->acme;
     struct buf hmac = BUF_INIT(EAB_BYTES_MAX), fallback_hmac = BUF_INIT(EAB_BYTES_MAX);
     const char *names[] = {certificate->host};
@@ -108,7 +103,7 @@ static void on_certificate(struct acme_handler *handler, const char *name, struc
 
     if (!certificate)
         return;
-    now = certificate->pending ? certificate->pending : certificate->serving;
+    now = certificate_newest(certificate);
     if (now && slice_eq((struct slice){now->chain, now->chain_len}, chain_pem))
         return; /* the store had it */
     if (material_make(certificate->host, chain_pem, key_pem, &material, &err) != 0) {
@@ -127,7 +122,7 @@ static void on_failure(struct acme_handler *handler, const char *name, const str
     if (!certificate)
         return;
     certificate_failed(certificate, err);
-    if (certificate->is_demanded && !certificate->serving && !certificate->pending)
+    if (certificate->is_demanded && !certificate_newest(certificate))
         certificates_refuse(all, name);
 }
 
@@ -301,8 +296,9 @@ static void run_hook(struct acme_handler *handler, struct acme_hook *hook)
 {
     struct certificates *all = certificates_of(handler);
     struct certificate *certificate = certificate_find(all, slice_from(hook->certificate));
-    struct app *app =
-        certificate ? platform_app_find(all->control->platform, config_of(certificate)->app) : NULL;
+    struct app *app = certificate ? platform_app_find(all->control->platform,
+                                                      certificate_settings(certificate)->app)
+                                  : NULL;
     struct hook_run *run = calloc(1, sizeof *run);
 
     if (!run)

@@ -104,10 +104,8 @@ static void obtain(struct certificates *all, const char *name)
         return;
     }
     certificate->is_demanded = certificate->is_wanted = true;
-    if (certificate != parent) {
+    if (certificate != parent)
         certificate->parent = parent;
-        certificate->config.mode = MANIFEST_TLS_ACME;
-    }
     certificate_want_acme(certificate);
 }
 

@@ -57,18 +57,14 @@ static int read_pair(const char *host, const char *cert_path, const char *key_pa
     return code;
 }
 
-static bool is_expired(const struct material *material)
-{
-    return material->not_after < clock_wall_us() / 1000000;
-}
-
 /* An expired pair does not replace one that is not. */
 static int check_dates(const struct certificate *certificate, const struct material *material,
                        struct error *err)
 {
     char text[CLOCK_TEXT_SIZE];
 
-    if (!is_expired(material) || !certificate->serving || is_expired(certificate->serving))
+    if (!material_is_expired(material) || !certificate->serving ||
+        material_is_expired(certificate->serving))
         return 0;
     return error_set(err, ERR_INVALID, "'%s' expired at %s", certificate->config.cert,
                      clock_format(material->not_after * 1000000, text));
@@ -110,7 +106,7 @@ void certificate_look_at_files(struct certificate *certificate)
         certificate_failed(certificate, &err);
     } else {
         certificate_succeeded(certificate);
-        if (!is_same(certificate->pending ? certificate->pending : certificate->serving, material))
+        if (!is_same(certificate_newest(certificate), material))
             certificate_offer(certificate, TAKE_PTR(material), buf_slice(&key_pem));
     }
     material_free(material);
@@ -214,7 +210,7 @@ static int check_pair(const struct manifest_tls *tls, const char *host, struct e
     char text[CLOCK_TEXT_SIZE];
     int code = read_pair(host, tls->cert, tls->key, &key_pem, &material, err);
 
-    if (code == 0 && is_expired(material)) {
+    if (code == 0 && material_is_expired(material)) {
         code = error_set(err, ERR_INVALID, "'%s' expired at %s", tls->cert,
                          clock_format(material->not_after * 1000000, text));
         error_hint(err, "put a valid certificate there, or use 'tls: acme'");

@@ -77,7 +77,7 @@ static int make_leaf(struct certificate *certificate, struct buf *key_pem, struc
 
 void certificate_issue(struct certificate *certificate)
 {
-    const struct material *now = certificate->pending ? certificate->pending : certificate->serving;
+    const struct material *now = certificate_newest(certificate);
     uint64_t second = clock_wall_us() / 1000000;
     struct buf key_pem = BUF_INIT(65536), chain = BUF_INIT(65536);
     struct material *material;

@@ -1,4 +1,5 @@
 /* certificates_material.c - a chain with its key, and what people want to know of it. */
+#include "base/clock.h"
 #include "control/certificates_private.h"
 #include <sys/stat.h>
 
@@ -65,6 +66,11 @@ int material_make(const char *host, struct slice chain, struct slice key_pem,
     }
     *ret_material = material;
     return 0;
+}
+
+bool material_is_expired(const struct material *material)
+{
+    return material->not_after < clock_wall_us() / 1000000;
 }
 
 uint64_t material_renewal_s(const struct material *material)

@@ -27,7 +27,8 @@ static void ask_again_in(struct certificate *certificate, uint64_t ms)
 static void fetch_failed(struct certificate *certificate, const struct error *err)
 {
     if (!certificate->has_ocsp_failed)
-        log_failure(err, "certificate of %s: no OCSP answer to staple", certificate->host);
+        log_failure(err, "certificate of %s: no OCSP answer to staple",
+                    manifest_host_text(certificate->host));
     certificate->has_ocsp_failed = true;
     ask_again_in(certificate, RETRY_MS);
 }

@@ -36,6 +36,7 @@ void material_free(struct material *material); /* NULL allowed */
 /* ERR_INVALID: not PEM, or the key is another's. */
 MUST_USE int material_make(const char *host, struct slice chain, struct slice key_pem,
                            struct material **ret_material, struct error *err);
+bool material_is_expired(const struct material *material);
 /* When one of the local authority is made anew: two thirds of its life are over. */
 uint64_t material_renewal_s(const struct material *material);
 
@@ -65,9 +66,9 @@ struct certificate {
     bool is_demanded;           /* somebody came and the application said yes */
     bool is_wanted;             /* by the routes that were looked at last */
     bool is_asked_of_acme;
-    struct arena *arena; /* of the config */
-    struct certificate_config config;
-    char *config_text; /* everything of it, to see a change */
+    struct arena *arena;              /* of the config */
+    struct certificate_config config; /* of a route's own host; see certificate_settings */
+    char *config_text;                /* everything of it, to see a change */
     /* The newest that the edges may use; one whose key is on its way; the one before, whose key
      * stays for connections that still use it. */
     struct material *serving, *pending, *previous;
@@ -146,6 +147,17 @@ void certificate_offer(struct certificate *certificate, struct material *materia
 /* For people; logged when it is another one than before. */
 void certificate_failed(struct certificate *certificate, const struct error *err);
 void certificate_succeeded(struct certificate *certificate);
+/* What it goes by: a name on demand has the settings of its route. */
+static inline const struct certificate_config *
+certificate_settings(const struct certificate *certificate)
+{
+    return certificate->parent ? &certificate->parent->config : &certificate->config;
+}
+/* The newest material, whether its key has arrived or not; NULL: none. */
+static inline const struct material *certificate_newest(const struct certificate *certificate)
+{
+    return certificate->pending ? certificate->pending : certificate->serving;
+}
 /* Look at the source in `delay_ms`. */
 void certificate_work_in(struct certificate *certificate, uint64_t delay_ms);
 /* A snapshot is due at the end of the turn. */

@@ -10,7 +10,7 @@ struct view { /* of one certificate */
 
 static bool is_acme(const struct certificate *certificate)
 {
-    return certificate->config.mode == MANIFEST_TLS_ACME;
+    return certificate_settings(certificate)->mode == MANIFEST_TLS_ACME;
 }
 
 static struct view view_of(const struct certificate *certificate)
@@ -25,9 +25,9 @@ static struct view view_of(const struct certificate *certificate)
                  : certificate->pending       ? "starting"
                  : certificate->last_error[0] ? "failed"
                                               : "waiting";
-    if (serving && serving->not_after < clock_wall_us() / 1000000)
+    if (serving && material_is_expired(serving))
         view.state = "expired";
-    if (certificate->config.mode == MANIFEST_TLS_INTERNAL && serving)
+    if (certificate_settings(certificate)->mode == MANIFEST_TLS_INTERNAL && serving)
         view.renewal_at_us = material_renewal_s(serving) * 1000000;
     if (!is_acme(certificate))
         return view;
@@ -49,13 +49,13 @@ static void write_one(struct json_writer *writer, const struct certificate *cert
 {
     const struct material *material =
         certificate->serving ? certificate->serving : certificate->pending;
-    const struct certificate *route = certificate->parent ? certificate->parent : certificate;
+    const struct certificate_config *config = certificate_settings(certificate);
     struct view view = view_of(certificate);
 
     json_begin_object(writer, NULL);
     json_write_text(writer, "name", certificate->host);
-    json_write_text(writer, "app", route->config.app);
-    json_write_text(writer, "source", tls_mode_name(certificate->config.mode));
+    json_write_text(writer, "app", config->app);
+    json_write_text(writer, "source", tls_mode_name(config->mode));
     json_write_text(writer, "state", view.state);
     json_write_text(writer, "issuer", material ? material->issuer : NULL);
     json_write_text(writer, "names", material ? material->names : NULL);

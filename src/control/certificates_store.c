@@ -56,17 +56,18 @@ static const char *key_of(char *buffer, const struct certificate *certificate, c
 void certificate_store(const struct certificate *certificate, const struct material *material,
                        struct slice key_pem)
 {
+    enum manifest_tls_mode mode = certificate_settings(certificate)->mode;
     struct store_transaction *transaction = records(certificate->all, 4);
     struct buf state = BUF_INIT(4096);
     struct json_writer writer = JSON_WRITER(&state);
     char key[STORE_KEY_MAX];
 
     json_begin_object(&writer, NULL);
-    json_write_text(&writer, "source", tls_mode_name(certificate->config.mode));
+    json_write_text(&writer, "source", tls_mode_name(mode));
     json_write_integer(&writer, "obtained_at_us", (int64_t)material->obtained_at_us);
     json_write_boolean(&writer, "is_on_demand", certificate->is_demanded);
     json_end_object(&writer);
-    if (certificate->config.mode == MANIFEST_TLS_ACME) {
+    if (mode == MANIFEST_TLS_ACME) {
         store_delete(transaction, key_of(key, certificate, "chain"));
         store_delete(transaction, key_of(key, certificate, "key"));
     } else {
@@ -169,7 +170,7 @@ static void load_host(struct certificates *all, struct arena *arena, const char 
 
     if (load_material(all, host, chain, key, &material, &err) != 0) {
         if (err.code != ERR_NOT_FOUND)
-            log_failure(&err, "the stored certificate of %s", host);
+            log_failure(&err, "the stored certificate of %s", manifest_host_text(host));
         return;
     }
     if (certificate_make(all, host, &certificate, &err) != 0) {
