@@ -432,7 +432,7 @@ struct client *client_new(struct edge *edge, struct connection_facts *facts,
     return client;
 }
 
-void client_accept(struct listener *listener, int fd, const struct sockaddr_storage *address)
+void client_accept(struct listener *listener, int fd, const struct address *address)
 {
     struct edge *edge = listener->edge;
     struct connection_facts *facts = connection_facts_new(listener, fd, address);

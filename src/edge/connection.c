@@ -9,27 +9,29 @@
 static const uint8_t ipv4_prefix[12] = {[10] = 0xff, [11] = 0xff};
 
 /* Every address in one form. */
-static void facts_address(struct connection_facts *facts, const struct sockaddr_storage *address)
+static void address_bytes(const struct address *address, uint8_t ret_bytes[16])
 {
-    memset(facts->address, 0, sizeof(facts->address));
-    if (address->ss_family == AF_INET) {
-        facts->address[10] = facts->address[11] = 0xff;
-        memcpy(facts->address + 12, &((const struct sockaddr_in *)(const void *)address)->sin_addr,
-               4);
-    } else if (address->ss_family == AF_INET6) {
-        memcpy(facts->address, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr,
-               16);
+    memset(ret_bytes, 0, 16);
+    if (address->any.sa_family == AF_INET) {
+        memcpy(ret_bytes, ipv4_prefix, sizeof(ipv4_prefix));
+        memcpy(ret_bytes + sizeof(ipv4_prefix), &address->in.sin_addr, 4);
+    } else if (address->any.sa_family == AF_INET6) {
+        memcpy(ret_bytes, &address->in6.sin6_addr, 16);
     }
-    facts->is_ipv4 = memcmp(facts->address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
+}
+
+static bool is_ipv4(const uint8_t address[16])
+{
+    return memcmp(address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
 }
 
 size_t connection_address_text(const uint8_t address[16], char text[INET6_ADDRSTRLEN])
 {
-    bool is_ipv4 = memcmp(address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
+    bool is_short = is_ipv4(address);
 
-    if (!is_ipv4 && memcmp(address, (const uint8_t[16]){0}, 16) == 0)
+    if (!is_short && memcmp(address, (const uint8_t[16]){0}, 16) == 0)
         memcpy(text, "unix", 5);
-    else if (!inet_ntop(is_ipv4 ? AF_INET : AF_INET6, is_ipv4 ? address + 12 : address, text,
+    else if (!inet_ntop(is_short ? AF_INET : AF_INET6, is_short ? address + 12 : address, text,
                         INET6_ADDRSTRLEN))
         abort();
     return strlen(text);
@@ -86,7 +88,7 @@ static void connections_count(struct edge *edge, int change)
 }
 
 struct connection_facts *connection_facts_new(const struct listener *listener, int fd,
-                                              const struct sockaddr_storage *address)
+                                              const struct address *address)
 {
     struct connection_facts *facts = malloc(sizeof(*facts));
 
@@ -97,7 +99,8 @@ struct connection_facts *connection_facts_new(const struct listener *listener, i
                                        .is_tls = listener->is_tls,
                                        .port = listener->port,
                                        .fd = fd};
-    facts_address(facts, address);
+    address_bytes(address, facts->address);
+    facts->is_ipv4 = is_ipv4(facts->address);
     facts_fields(facts);
     /* A proxy in front has as many connections as its clients: those count, once they are known. */
     facts->is_counted = !identity_is_proxy(facts->edge, facts->address);
@@ -114,7 +117,7 @@ bool connection_facts_proxied(struct connection_facts *facts, const struct proxy
     if (header->is_known) {
         memcpy(facts->address, header->source.address, sizeof(facts->address));
         memcpy(facts->local, header->destination.address, sizeof(facts->local));
-        facts->is_ipv4 = memcmp(facts->address, ipv4_prefix, sizeof(ipv4_prefix)) == 0;
+        facts->is_ipv4 = is_ipv4(facts->address);
         facts->source_port = header->source.port;
         facts->port = header->destination.port;
         facts->is_proxied = true;
@@ -124,24 +127,16 @@ bool connection_facts_proxied(struct connection_facts *facts, const struct proxy
     return facts->is_counted;
 }
 
-static void take_end(const struct sockaddr_storage *address, struct proxy_address *ret_end)
+static void take_end(const struct address *address, struct proxy_address *ret_end)
 {
-    struct connection_facts facts;
-
-    facts_address(&facts, address);
-    memcpy(ret_end->address, facts.address, sizeof(ret_end->address));
-    ret_end->port = 0;
-    if (address->ss_family == AF_INET)
-        ret_end->port = ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
-    else if (address->ss_family == AF_INET6)
-        ret_end->port = ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port);
+    address_bytes(address, ret_end->address);
+    ret_end->port = (uint16_t)address_port(address);
 }
 
 void connection_ends(const struct connection_facts *facts, struct proxy_address *ret_source,
                      struct proxy_address *ret_destination)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
+    struct address peer = {.len = sizeof(peer.un)}, own = {.len = sizeof(own.un)};
 
     if (facts->is_proxied) {
         memcpy(ret_source->address, facts->address, sizeof(ret_source->address));
@@ -150,13 +145,12 @@ void connection_ends(const struct connection_facts *facts, struct proxy_address 
         ret_destination->port = facts->port;
         return;
     }
-    if (getpeername(facts->fd, (struct sockaddr *)&address, &len) != 0)
-        memset(&address, 0, sizeof(address));
-    take_end(&address, ret_source);
-    len = sizeof(address);
-    if (getsockname(facts->fd, (struct sockaddr *)&address, &len) != 0)
-        memset(&address, 0, sizeof(address));
-    take_end(&address, ret_destination);
+    if (getpeername(facts->fd, &peer.any, &peer.len) != 0)
+        peer = (struct address){0};
+    if (getsockname(facts->fd, &own.any, &own.len) != 0)
+        own = (struct address){0};
+    take_end(&peer, ret_source);
+    take_end(&own, ret_destination);
 }
 
 struct connection_facts *connection_facts_ref(struct connection_facts *facts)

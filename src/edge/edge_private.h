@@ -364,7 +364,7 @@ void listener_limits(struct edge *edge); /* after settings changed */
 /* connection.c */
 /* NULL: this address has as many connections as it may. One reference, the caller's. */
 struct connection_facts *connection_facts_new(const struct listener *listener, int fd,
-                                              const struct sockaddr_storage *address);
+                                              const struct address *address);
 struct proxy_header;
 /* A PROXY header says who it is. False: this address has as many connections as it may. */
 MUST_USE bool connection_facts_proxied(struct connection_facts *facts,
@@ -398,7 +398,7 @@ void signing_want_again(struct edge *edge); /* control is a new one */
 
 /* client.c */
 /* A connection that was just accepted; takes over `fd`. */
-void client_accept(struct listener *listener, int fd, const struct sockaddr_storage *address);
+void client_accept(struct listener *listener, int fd, const struct address *address);
 /* In edge.clients, IDLE, with a reference to `facts` of its own; its transport is the caller's to
  * fill in. */
 struct client *client_new(struct edge *edge, struct connection_facts *facts,

@@ -63,16 +63,15 @@ static void listener_on_event(struct loop_io *io, unsigned events)
 {
     struct listener *listener = container_of(io, struct listener, io);
     struct edge *edge = listener->edge;
-    struct sockaddr_storage address;
 
     (void)events;
     for (unsigned i = 0; i < ACCEPT_PER_TURN; i++) {
-        socklen_t len = sizeof(address);
+        struct address address = {.len = sizeof(address.un)};
         int fd;
 
         if (edge->connection_count >= edge->connection_limit && !listener_make_room(edge))
             return;
-        fd = accept4(io->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = accept4(io->fd, &address.any, &address.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             client_accept(listener, fd, &address);
             listener->accepted++;
@@ -91,16 +90,9 @@ static void listener_on_event(struct loop_io *io, unsigned events)
 
 static uint16_t listener_port(int fd)
 {
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
+    struct address address = {.len = sizeof(address.un)};
 
-    if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
-        return 0;
-    if (address.ss_family == AF_INET)
-        return ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
-    if (address.ss_family == AF_INET6)
-        return ntohs(((const struct sockaddr_in6 *)(const void *)&address)->sin6_port);
-    return 0;
+    return getsockname(fd, &address.any, &address.len) == 0 ? (uint16_t)address_port(&address) : 0;
 }
 
 int listener_add(struct edge *edge, int fd, bool is_tls, struct error *err)

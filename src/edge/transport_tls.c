@@ -74,7 +74,5 @@ bool transport_tls_is_quiet(struct transport *transport)
 {
     char byte;
 
-    if (transport_tls_read(transport, &byte, 1) != TRANSPORT_AGAIN)
-        return false;
-    return true;
+    return transport_tls_read(transport, &byte, 1) == TRANSPORT_AGAIN;
 }
