@@ -89,6 +89,11 @@ struct upstream_security { /* how an instance that speaks TLS is verified */
     struct buf ca_pem;
 };
 
+struct verification { /* as whom a connection's instance was verified; zeroed: it speaks no TLS */
+    struct upstream_security *security; /* a reference; NULL: it cannot be verified */
+    char *name;                         /* owned */
+};
+
 struct upstream {
     struct transport transport;
     enum upstream_state state;
@@ -101,13 +106,12 @@ struct upstream {
     struct endpoint *endpoint;
     struct client *client;   /* NULL while idle */
     struct opening *opening; /* what stands before the first request; NULL: nothing (more) */
-    struct upstream_security *security; /* a reference; NULL: plain */
-    char *name;                         /* that was verified; owned */
-    bool is_private;                    /* for this client alone */
-    struct list node;                   /* endpoint.idle, or edge.graveyard */
-    uint64_t expires_us;                /* idle */
-    uint64_t keepalive_us;              /* how long it may idle */
-    struct block *block;                /* bytes[from, to) are not consumed */
+    struct verification verification;
+    bool is_private;       /* for this client alone */
+    struct list node;      /* endpoint.idle, or edge.graveyard */
+    uint64_t expires_us;   /* idle */
+    uint64_t keepalive_us; /* how long it may idle */
+    struct block *block;   /* bytes[from, to) are not consumed */
     size_t from, to;
     struct http1_progress progress;
     enum http1_body body; /* of the answer */
@@ -532,14 +536,13 @@ void http2_answer_local(struct client *client); /* that of an answer of ours, fr
 enum opening_result { OPENING_DONE, OPENING_WAITS, OPENING_FAILED };
 void opening_compile(struct edge *edge, struct table *table);
 void opening_release(struct table *table);
-void upstream_security_unref(struct upstream_security *security); /* NULL allowed */
-/* How this route's instances are verified: a place of the table, which holds NULL when that is not
- * possible. NULL: they speak no TLS. */
-struct upstream_security **opening_security(const struct table *table,
-                                            const struct snapshot_route *route);
-struct slice opening_name(const struct table *table, const struct snapshot_route *route);
-/* For a connection that this client's request needs; NULL: nothing stands before the request. */
-struct opening *opening_new(const struct client *client);
+/* What the request's route asks for. */
+struct verification verification_of(const struct request *request);
+bool verification_fits(const struct verification *verification, const struct request *request);
+void verification_release(struct verification *verification);
+/* For a connection that this client's request needs; NULL: nothing stands before the request. The
+ * verification is the connection's, which outlives this. */
+struct opening *opening_new(const struct client *client, const struct verification *verification);
 void opening_free(struct opening *opening); /* NULL allowed */
 /* After each event of the transport. FAILED: *ret_reason, which lasts. */
 enum opening_result opening_advance(struct opening *opening, struct transport *transport,
@@ -566,6 +569,8 @@ struct endpoint *endpoint_new(struct edge *edge, const struct snapshot *snapshot
 void endpoint_update(struct endpoint *endpoint, const struct snapshot *snapshot,
                      const struct snapshot_endpoint *spec);
 void endpoint_unlist(struct endpoint *endpoint);
+/* A socket that is connecting, or -1 with errno. */
+int endpoint_connect(const struct endpoint *endpoint);
 void endpoint_hold(struct endpoint *endpoint);
 void endpoint_drop(
     struct endpoint *endpoint); /* a connection or request lets go; frees what nobody names */

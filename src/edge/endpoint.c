@@ -8,6 +8,8 @@
 #include "base/peer_protocol.h"
 #include "edge/edge_private.h"
 #include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 struct endpoint *endpoint_find(struct edge *edge, uint64_t instance)
@@ -112,6 +114,23 @@ void endpoint_unlist(struct endpoint *endpoint)
     endpoint_hold(endpoint);
     upstream_close_idle(endpoint);
     endpoint_drop(endpoint);
+}
+
+int endpoint_connect(const struct endpoint *endpoint)
+{
+    int fd = socket(endpoint->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1, saved;
+
+    if (fd < 0)
+        return -1;
+    if (endpoint->address.any.sa_family != AF_UNIX)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (connect(fd, &endpoint->address.any, endpoint->address.len) == 0 || errno == EINPROGRESS)
+        return fd;
+    saved = errno;
+    close(fd);
+    errno = saved;
+    return -1;
 }
 
 void endpoint_hold(struct endpoint *endpoint)

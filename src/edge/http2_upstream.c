@@ -8,7 +8,6 @@
  * of a GOAWAY, was never looked at, so its request may go elsewhere, whatever its method.
  */
 #include "edge/stream_private.h"
-#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #define LINKS_MAX    8u /* connections to one instance */
@@ -26,12 +25,11 @@ struct http2_link {
     enum link_state state;
     struct edge *edge;
     struct endpoint *endpoint;
-    struct opening *opening;            /* CONNECTING: what has to be done besides */
-    struct upstream_security *security; /* a reference; NULL: plain */
-    char *name;                         /* that it was verified by; owned */
-    bool is_private;                    /* it began with a PROXY header: of one client alone */
-    bool is_settled;                    /* READY, and the peer's SETTINGS came */
-    struct list node;                   /* endpoint.links, or edge.http2.graveyard */
+    struct opening *opening; /* CONNECTING: what has to be done besides */
+    struct verification verification;
+    bool is_private;  /* it began with a PROXY header: of one client alone */
+    bool is_settled;  /* READY, and the peer's SETTINGS came */
+    struct list node; /* endpoint.links, or edge.http2.graveyard */
     struct loop_timer timer;
     uint64_t begun_us;
     uint64_t idle_since_us; /* 0: it is not */
@@ -79,8 +77,7 @@ void http2_upstream_bury(struct edge *edge)
 
         list_remove(node);
         endpoint_drop(link->endpoint);
-        upstream_security_unref(link->security);
-        free(link->name);
+        verification_release(&link->verification);
         free(link);
     }
 }
@@ -104,7 +101,7 @@ static bool submit(struct http2_link *link, struct stream *stream, const struct 
     struct slice text = {request->head_block->bytes, request->head_len}, key = SLICE("");
     struct http2_field fields[HTTP2_FIELDS_MAX];
     bool ends = request->is_body_ended && !request->body_bytes && !request->is_websocket;
-    size_t count = http2_fields_of_request(text, link->security != NULL,
+    size_t count = http2_fields_of_request(text, link->verification.name != NULL,
                                            request->is_websocket ? &key : NULL, fields);
 
     if (http2_submit_request(link->connection.session, &stream->handle, fields, count, ends) != 0)
@@ -177,7 +174,7 @@ static bool link_open(struct http2_link *link, unsigned events)
         switch (opening_advance(link->opening, &link->transport, &reason)) {
         case OPENING_DONE:
             opening_free(TAKE_PTR(link->opening));
-            if (link->security && !tls_is_http2(link->transport.tls))
+            if (link->verification.name && !tls_is_http2(link->transport.tls))
                 reason = "upstream does not speak HTTP/2";
             break;
         case OPENING_WAITS:
@@ -332,35 +329,11 @@ static struct http2_link *link_free_of(int fd, struct http2_link *link)
     return NULL;
 }
 
-static void prepare_opening(struct http2_link *link, const struct client *client)
-{
-    const struct request *request = &client->request;
-    struct upstream_security **security = opening_security(request->table, request->route);
-
-    link->opening = opening_new(client);
-    link->is_private = request->route->upstream_proxy_version != 0;
-    if (security && *security) {
-        struct slice name = opening_name(request->table, request->route);
-
-        link->security = *security;
-        link->security->references++;
-        link->name = strndup(name.ptr, name.len);
-        if (!link->name)
-            abort();
-    }
-}
-
 /* Spoken to and verified in the way that this request's route says. */
 static bool link_fits(const struct http2_link *link, const struct request *request)
 {
-    struct upstream_security **security = opening_security(request->table, request->route);
-
-    if (link->is_private || request->route->upstream_proxy_version)
-        return false;
-    if (LIKELY(!security))
-        return !link->security;
-    return link->security && link->security == *security &&
-           slice_eq(slice_from(link->name), opening_name(request->table, request->route));
+    return !link->is_private && request->route->upstream_proxy_version == 0 &&
+           verification_fits(&link->verification, request);
 }
 
 /* NULL with errno. */
@@ -369,14 +342,9 @@ static struct http2_link *link_connect(const struct client *client, struct endpo
     struct edge *edge = client->edge;
     struct http2_link *link = calloc(1, sizeof(*link));
     struct error err;
-    int on = 1;
-    int fd = socket(endpoint->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = endpoint_connect(endpoint);
 
     if (fd < 0 || !link)
-        return link_free_of(fd, link);
-    if (endpoint->address.any.sa_family != AF_UNIX)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(fd, &endpoint->address.any, endpoint->address.len) != 0 && errno != EINPROGRESS)
         return link_free_of(fd, link);
     link->edge = edge;
     link->endpoint = endpoint;
@@ -399,7 +367,9 @@ static struct http2_link *link_connect(const struct client *client, struct endpo
         return link_free_of(fd, link);
     }
     link->connection.on_empty = on_empty;
-    prepare_opening(link, client);
+    link->verification = verification_of(&client->request);
+    link->opening = opening_new(client, &link->verification);
+    link->is_private = client->request.route->upstream_proxy_version != 0;
     list_push_front(&endpoint->links, &link->node);
     endpoint_hold(endpoint);
     loop_timer_start_in(edge->loop, &link->timer, TICK_US);

@@ -54,7 +54,7 @@ static struct upstream_security *security_get(struct edge *edge, const struct tl
     return security;
 }
 
-void upstream_security_unref(struct upstream_security *security)
+static void security_unref(struct upstream_security *security)
 {
     if (!security || --security->references > 0)
         return;
@@ -62,6 +62,17 @@ void upstream_security_unref(struct upstream_security *security)
     tls_client_unref(security->client);
     buf_done(&security->ca_pem);
     free(security);
+}
+
+/* A place of the table, which holds NULL when instances cannot be verified. NULL: they speak no
+ * TLS. */
+static struct upstream_security **security_place(const struct table *table,
+                                                 const struct snapshot_route *route)
+{
+    if (LIKELY(route->upstream_tls == 0))
+        return NULL;
+    return &table->securities[(route->upstream_tls - 1) * 2u +
+                              (route->upstream_protocol == SNAPSHOT_H2)];
 }
 
 /* For each way that a route speaks TLS to its instances. */
@@ -77,7 +88,7 @@ void opening_compile(struct edge *edge, struct table *table)
         abort();
     for (uint32_t i = 0; i < snapshot->routes_count; i++) {
         const struct snapshot_route *route = &snapshot->routes[i];
-        struct upstream_security **place = opening_security(table, route);
+        struct upstream_security **place = security_place(table, route);
         const struct snapshot_upstream_tls *tls;
 
         if (!place || *place)
@@ -90,30 +101,62 @@ void opening_compile(struct edge *edge, struct table *table)
     }
 }
 
-struct upstream_security **opening_security(const struct table *table,
-                                            const struct snapshot_route *route)
-{
-    if (LIKELY(route->upstream_tls == 0))
-        return NULL;
-    return &table->securities[(route->upstream_tls - 1) * 2u +
-                              (route->upstream_protocol == SNAPSHOT_H2)];
-}
-
 void opening_release(struct table *table)
 {
     for (uint32_t i = 0; table->securities && i < table->snapshot.upstream_tls_count * 2u; i++)
-        upstream_security_unref(table->securities[i]);
+        security_unref(table->securities[i]);
     free(table->securities);
 }
 
 /* ---- one connection */
 
+static struct slice server_name(const struct table *table, const struct snapshot_route *route)
+{
+    struct slice name = snapshot_slice(
+        &table->snapshot, table->snapshot.upstream_tls[route->upstream_tls - 1].server_name);
+
+    return name.len ? name : SLICE(NAME_DEFAULT);
+}
+
+struct verification verification_of(const struct request *request)
+{
+    struct upstream_security **security = security_place(request->table, request->route);
+    struct verification verification = {0};
+    struct slice name;
+
+    if (LIKELY(!security))
+        return verification;
+    name = server_name(request->table, request->route);
+    verification.security = *security;
+    if (verification.security)
+        verification.security->references++;
+    verification.name = strndup(name.ptr, name.len);
+    if (!verification.name)
+        abort();
+    return verification;
+}
+
+bool verification_fits(const struct verification *verification, const struct request *request)
+{
+    struct upstream_security **security = security_place(request->table, request->route);
+
+    if (LIKELY(!security))
+        return !verification->name;
+    return verification->security && verification->security == *security &&
+           slice_eq(slice_from(verification->name), server_name(request->table, request->route));
+}
+
+void verification_release(struct verification *verification)
+{
+    security_unref(TAKE_PTR(verification->security));
+    free(TAKE_PTR(verification->name));
+}
+
 struct opening {
-    struct upstream_security *security; /* a reference; NULL: plain */
-    bool is_tls, is_connected, wants_write;
+    const struct verification *verification;
+    bool is_connected, wants_write;
     uint8_t preamble_len, preamble_sent;
     char preamble[PROXY_WRITE_MAX];
-    char name[256];
 };
 
 static void put_preamble(struct opening *opening, const struct client *client, unsigned version)
@@ -128,45 +171,24 @@ static void put_preamble(struct opening *opening, const struct client *client, u
     opening->preamble_len = (uint8_t)proxy_header_write(version, &header, opening->preamble);
 }
 
-struct opening *opening_new(const struct client *client)
+struct opening *opening_new(const struct client *client, const struct verification *verification)
 {
-    const struct request *request = &client->request;
-    const struct snapshot_route *route = request->route;
-    struct upstream_security **security = opening_security(request->table, route);
+    unsigned version = client->request.route->upstream_proxy_version;
     struct opening *opening;
 
-    if (LIKELY(!security && route->upstream_proxy_version == 0))
+    if (LIKELY(!verification->name && version == 0))
         return NULL;
     opening = calloc(1, sizeof(*opening));
     if (!opening)
         abort();
-    if (route->upstream_proxy_version)
-        put_preamble(opening, client, route->upstream_proxy_version);
-    if (security) {
-        struct slice name = opening_name(request->table, route);
-
-        opening->is_tls = true;
-        opening->security = *security;
-        if (opening->security)
-            opening->security->references++;
-        memcpy(opening->name, name.ptr, MIN(name.len, sizeof(opening->name) - 1));
-    }
+    opening->verification = verification;
+    if (version)
+        put_preamble(opening, client, version);
     return opening;
-}
-
-struct slice opening_name(const struct table *table, const struct snapshot_route *route)
-{
-    struct slice name = snapshot_slice(
-        &table->snapshot, table->snapshot.upstream_tls[route->upstream_tls - 1].server_name);
-
-    return name.len ? name : SLICE(NAME_DEFAULT);
 }
 
 void opening_free(struct opening *opening)
 {
-    if (!opening)
-        return;
-    upstream_security_unref(opening->security);
     free(opening);
 }
 
@@ -231,11 +253,12 @@ static enum opening_result preamble_step(struct transport *transport, struct ope
 static enum opening_result tls_step(struct transport *transport, struct opening *opening,
                                     const char **ret_reason)
 {
+    const struct verification *verification = opening->verification;
     struct error err = {0};
 
     if (!transport->tls) {
-        if (!opening->security || tls_connect(opening->security->client, transport->io.fd,
-                                              opening->name, &transport->tls, &err) != 0)
+        if (!verification->security || tls_connect(verification->security->client, transport->io.fd,
+                                                   verification->name, &transport->tls, &err) != 0)
             return failed(ret_reason, "upstream TLS cannot be verified");
         transport->kind = TRANSPORT_TLS;
     } else if (opening->wants_write ? !transport->can_write : !transport->can_read) {
@@ -266,7 +289,7 @@ enum opening_result opening_advance(struct opening *opening, struct transport *t
         result = connect_step(transport, opening, ret_reason);
     if (result == OPENING_DONE)
         result = preamble_step(transport, opening, ret_reason);
-    if (result == OPENING_DONE && opening->is_tls)
+    if (result == OPENING_DONE && opening->verification->name)
         result = tls_step(transport, opening, ret_reason);
     return result;
 }

@@ -5,7 +5,6 @@
  * answer came. Everything else is answered, never repeated.
  */
 #include "edge/stream_private.h"
-#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #define EJECTION_US        (1000u * EDGE_MS) /* an instance that refused is passed over for so long */
@@ -114,17 +113,6 @@ void upstream_close_idle(struct endpoint *endpoint)
     endpoint_drop(endpoint);
 }
 
-/* Spoken to and verified in the way that this request's route says. */
-static bool upstream_fits(const struct upstream *upstream, const struct request *request)
-{
-    struct upstream_security **security = opening_security(request->table, request->route);
-
-    if (LIKELY(!security))
-        return !upstream->security;
-    return upstream->security && upstream->security == *security &&
-           slice_eq(slice_from(upstream->name), opening_name(request->table, request->route));
-}
-
 /* A pooled connection that is fit for this request, or NULL. What must not be repeated goes only
  * where the connection was looked at a moment ago. */
 static struct upstream *pool_take(struct endpoint *endpoint, const struct request *request)
@@ -136,7 +124,7 @@ static struct upstream *pool_take(struct endpoint *endpoint, const struct reques
     list_each_safe (node, &endpoint->idle) {
         struct upstream *upstream = container_of(node, struct upstream, node);
 
-        if (UNLIKELY(!upstream_fits(upstream, request)))
+        if (UNLIKELY(!verification_fits(&upstream->verification, request)))
             continue;
         if (LIKELY(upstream->expires_us > now_us &&
                    ((request->is_idempotent && !upstream->transport.can_read) ||
@@ -211,8 +199,7 @@ void upstream_close(struct upstream *upstream)
     detach(upstream);
     transport_close(&upstream->transport, false);
     opening_free(TAKE_PTR(upstream->opening));
-    upstream_security_unref(TAKE_PTR(upstream->security));
-    free(TAKE_PTR(upstream->name));
+    verification_release(&upstream->verification);
     block_release(upstream);
     buf_done(&upstream->trailers);
     output_clear(&upstream->output);
@@ -265,20 +252,10 @@ static struct upstream *upstream_connect(struct edge *edge, struct endpoint *end
 {
     struct upstream *upstream;
     struct error err;
-    int on = 1;
-    int fd = socket(endpoint->address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = endpoint_connect(endpoint);
 
     if (fd < 0)
         return NULL;
-    if (endpoint->address.any.sa_family != AF_UNIX)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(fd, &endpoint->address.any, endpoint->address.len) != 0 && errno != EINPROGRESS) {
-        int saved = errno;
-
-        close(fd);
-        errno = saved;
-        return NULL;
-    }
     upstream = upstream_allocate(edge, endpoint);
     upstream->transport.io.fd = fd;
     upstream->transport.can_write = true; /* on loopback it mostly is; else EAGAIN says so */
@@ -297,22 +274,12 @@ static struct upstream *upstream_connect(struct edge *edge, struct endpoint *end
 static void prepare_opening(struct upstream *upstream, const struct client *client)
 {
     const struct request *request = &client->request;
-    struct upstream_security **security = opening_security(request->table, request->route);
 
-    upstream->opening = opening_new(client);
+    upstream->verification = verification_of(request);
+    upstream->opening = opening_new(client, &upstream->verification);
     upstream->is_private = request->route->upstream_proxy_version != 0;
-    if (LIKELY(!upstream->opening))
-        return;
-    upstream->transport.can_write = false; /* it begins when the connection stands */
-    if (security && *security) {
-        struct slice name = opening_name(request->table, request->route);
-
-        upstream->security = *security;
-        upstream->security->references++;
-        upstream->name = strndup(name.ptr, name.len);
-        if (!upstream->name)
-            abort();
-    }
+    if (UNLIKELY(upstream->opening != NULL))
+        upstream->transport.can_write = false; /* it begins when the connection stands */
 }
 
 bool upstream_open(struct upstream *upstream)
