@@ -239,7 +239,6 @@ size_t http1_chunk_head(char buffer[HTTP1_CHUNK_HEAD_MAX], uint64_t size);
  * without http1_value_is_valid */
 
 const char *http1_status_text(unsigned status); /* "Not Found"; "" when unknown */
-const char *http1_method_text(enum http1_method method);
 void http1_append_request_line(struct buf *buf, struct slice method,
                                struct slice target);             /* HTTP/1.1 */
 void http1_append_status_line(struct buf *buf, unsigned status); /* HTTP/1.1 */

@@ -59,17 +59,6 @@ const char *http1_status_text(unsigned status)
     return "";
 }
 
-const char *http1_method_text(enum http1_method method)
-{
-    static const char *const names[] = {[HTTP1_METHOD_OTHER] = "",
-#define X(name) [HTTP1_METHOD_##name] = #name,
-                                        HTTP1_METHOD_TABLE(X)
-#undef X
-    };
-
-    return (unsigned)method < ARRAY_LEN(names) ? names[method] : "";
-}
-
 void http1_append_request_line(struct buf *buf, struct slice method, struct slice target)
 {
     buf_append_slice(buf, method);

@@ -168,7 +168,7 @@ void snapshot_close(struct snapshot *snapshot)
 
 /* ---- lookup */
 
-/* As snapshot_text_compare of `name` with '*' + suffix, or with suffix alone, without building the
+/* As slice_compare of `name` with '*' + suffix, or with suffix alone, without building the
  * text. */
 static int host_compare(struct slice name, bool is_wildcard, struct slice suffix)
 {
@@ -179,7 +179,7 @@ static int host_compare(struct slice name, bool is_wildcard, struct slice suffix
             return (unsigned char)name.ptr[0] < '*' ? -1 : 1;
         name = (struct slice){name.ptr + 1, name.len - 1};
     }
-    return snapshot_text_compare(name, suffix);
+    return slice_compare(name, suffix);
 }
 
 static const struct snapshot_host *host_find(const struct snapshot *snapshot, bool is_wildcard,

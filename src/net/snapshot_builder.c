@@ -367,23 +367,22 @@ static int route_compare(const void *left, const void *right, void *context)
 {
     const struct snapshot_builder *builder = context;
     const struct route_entry *a = left, *b = right;
-    int order =
-        snapshot_text_compare(builder_slice(builder, a->host), builder_slice(builder, b->host));
+    int order = slice_compare(builder_slice(builder, a->host), builder_slice(builder, b->host));
 
     if (order != 0)
         return order;
     if (a->route.path.len != b->route.path.len)
         return a->route.path.len > b->route.path.len ? -1 : 1;
-    return snapshot_text_compare(builder_slice(builder, a->route.path),
-                                 builder_slice(builder, b->route.path));
+    return slice_compare(builder_slice(builder, a->route.path),
+                         builder_slice(builder, b->route.path));
 }
 
 static int host_compare(const void *left, const void *right, void *context)
 {
     const struct snapshot_builder *builder = context;
     const struct host_entry *a = left, *b = right;
-    int order = snapshot_text_compare(builder_slice(builder, a->tls.name),
-                                      builder_slice(builder, b->tls.name));
+    int order =
+        slice_compare(builder_slice(builder, a->tls.name), builder_slice(builder, b->tls.name));
 
     return order != 0 ? order : (a->number > b->number) - (a->number < b->number);
 }
@@ -413,8 +412,8 @@ static int builder_merge(struct snapshot_builder *builder, struct error *err)
         int order = i == count ? 1
                     : side == side_count
                         ? -1
-                        : snapshot_text_compare(builder_slice(builder, entries[i].host),
-                                                builder_slice(builder, sides[side].tls.name));
+                        : slice_compare(builder_slice(builder, entries[i].host),
+                                        builder_slice(builder, sides[side].tls.name));
         struct snapshot_host host = {0};
 
         if (order < 0) {

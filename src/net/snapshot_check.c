@@ -24,16 +24,6 @@ struct check { /* what the checks of one block share */
 
 /* ---- texts */
 
-int snapshot_text_compare(struct slice a, struct slice b)
-{
-    size_t common = MIN(a.len, b.len);
-    int order = common ? memcmp(a.ptr, b.ptr, common) : 0;
-
-    if (order != 0)
-        return order;
-    return (a.len > b.len) - (a.len < b.len);
-}
-
 static bool is_token(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -210,8 +200,8 @@ static int check_route(struct check *check, const struct snapshot_route *route,
         return 0;
     if (route->path.len > previous->path.len ||
         (route->path.len == previous->path.len &&
-         snapshot_text_compare(snapshot_slice(check->view, previous->path),
-                               snapshot_slice(check->view, route->path)) >= 0))
+         slice_compare(snapshot_slice(check->view, previous->path),
+                       snapshot_slice(check->view, route->path)) >= 0))
         return error_set(check->err, ERR_INVALID,
                          "snapshot: the routes of a host are not in order");
     return 0;
@@ -230,8 +220,8 @@ static int check_hosts(struct check *check)
         if ((code = check_host(check, host)) < 0 ||
             (code = check_range(check, host->routes, &routes, view->routes_count)) < 0)
             return code;
-        if (i > 0 && snapshot_text_compare(snapshot_slice(view, host[-1].name),
-                                           snapshot_slice(view, host->name)) >= 0)
+        if (i > 0 && slice_compare(snapshot_slice(view, host[-1].name),
+                                   snapshot_slice(view, host->name)) >= 0)
             return error_set(check->err, ERR_INVALID, "snapshot: the hosts are not in order");
         for (uint32_t at = first; at < routes; at++)
             if ((code = check_route(check, &view->routes[at],

@@ -4,9 +4,6 @@
 
 #include "net/snapshot.h"
 
-/* The order of host names: bytewise, a prefix before what it begins. */
-int snapshot_text_compare(struct slice a, struct slice b);
-
 /* The content of a view whose arrays and string region lie within the block. ERR_INVALID. */
 MUST_USE int snapshot_check(const struct snapshot *view, struct error *err);
 

@@ -25,8 +25,10 @@ void tls_key_trim_jobs(void)
     jobs_peak = 0;
 }
 
-size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t len,
-                   unsigned char *to, size_t capacity)
+/* In a private-key operation: have `len` bytes signed. Comes back with the answer's length in `to`
+ * (at most `capacity`), or 0: refused, or there is no way to wait. */
+static size_t ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t len,
+                  unsigned char *to, size_t capacity)
 {
     struct tls *tls = tls_current;
     size_t signature_len;
@@ -64,8 +66,7 @@ static int ec_sign(int type, const unsigned char *digest, int digest_len, unsign
     (void)kinv;
     (void)r;
     if (digest_len > 0)
-        len = tls_key_ask(PEER_SIGN_ECDSA, digest, (size_t)digest_len, signature,
-                          (size_t)ECDSA_size(key));
+        len = ask(PEER_SIGN_ECDSA, digest, (size_t)digest_len, signature, (size_t)ECDSA_size(key));
     *signature_len = (unsigned)len;
     return len > 0;
 }
@@ -77,8 +78,8 @@ static int rsa_private_encrypt(int len, const unsigned char *bytes, unsigned cha
 
     if (len <= 0 || (padding != RSA_NO_PADDING && padding != RSA_PKCS1_PADDING))
         return -1;
-    answered = tls_key_ask(padding == RSA_NO_PADDING ? PEER_SIGN_RSA_RAW : PEER_SIGN_RSA_PKCS1,
-                           bytes, (size_t)len, to, size);
+    answered = ask(padding == RSA_NO_PADDING ? PEER_SIGN_RSA_RAW : PEER_SIGN_RSA_PKCS1, bytes,
+                   (size_t)len, to, size);
     return answered == size ? (int)size : -1;
 }
 

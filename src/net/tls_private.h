@@ -41,9 +41,6 @@ struct tls_certificate {
 /* Parse the text; what comes of it shows in `key`. Not on the stack of a job: OpenSSL's decoders
  * are deep. */
 void tls_certificate_parse(struct tls_certificate *certificate);
-MUST_USE int tls_certificate_get(const struct tls_certificate_spec *spec,
-                                 struct tls_certificate **ret_certificate, struct error *err);
-void tls_certificate_unref(struct tls_certificate *certificate);
 
 /* The key of `leaf` without its private half. ERR_INVALID: of a kind that is not served. */
 MUST_USE int tls_key_new(X509 *leaf, EVP_PKEY **ret_key, struct error *err);
@@ -160,11 +157,6 @@ struct tls {
 /* The connection that OpenSSL works for at this moment: one thread, and every call into OpenSSL
  * that calls back goes through tls_connection.c, which sets it. */
 extern struct tls *tls_current;
-
-/* In a private-key operation: have `len` bytes signed. Comes back with the answer's length in `to`
- * (at most `capacity`), or 0: refused, or there is no way to wait. */
-size_t tls_key_ask(enum peer_sign_kind kind, const unsigned char *bytes, size_t len,
-                   unsigned char *to, size_t capacity);
 
 /* Between two calls into OpenSSL: give back the stacks of a rush that is over. */
 void tls_key_trim_jobs(void);

@@ -83,7 +83,7 @@ static void certificate_free(struct tls_certificate *certificate)
     free(certificate);
 }
 
-void tls_certificate_unref(struct tls_certificate *certificate)
+static void certificate_unref(struct tls_certificate *certificate)
 {
     if (!certificate || --certificate->references)
         return;
@@ -129,8 +129,8 @@ void tls_certificate_parse(struct tls_certificate *certificate)
     certificate->pem = NULL;
 }
 
-int tls_certificate_get(const struct tls_certificate_spec *spec,
-                        struct tls_certificate **ret_certificate, struct error *err)
+static int certificate_get(const struct tls_certificate_spec *spec,
+                           struct tls_certificate **ret_certificate, struct error *err)
 {
     struct tls_certificate *certificate;
     uint8_t digest[32];
@@ -215,7 +215,7 @@ int tls_server_certificate(struct tls_server *server, const struct tls_certifica
         memcpy(copy, spec->ocsp_der.ptr, spec->ocsp_der.len);
         staple = (struct slice){copy, spec->ocsp_der.len};
     }
-    code = tls_certificate_get(spec, &certificate, err);
+    code = certificate_get(spec, &certificate, err);
     if (code != 0)
         return err ? error_wrap(err, "unable to use a certificate") : code;
     server->served[server->served_count] = (struct tls_served){certificate, staple};
@@ -313,7 +313,7 @@ void tls_server_unref(struct tls_server *server)
     if (!server || --server->references)
         return;
     for (uint32_t i = 0; i < server->served_count; i++)
-        tls_certificate_unref(server->served[i].certificate);
+        certificate_unref(server->served[i].certificate);
     for (uint32_t i = 0; i < server->authority_count; i++) {
         X509_STORE_free(server->authorities[i].store);
         sk_X509_NAME_pop_free(server->authorities[i].names, X509_NAME_free);
