@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "net/x509.h"
 
-void acme_text_id(const char *text, char ret_id[ACME_ID_SIZE])
+static void text_id(const char *text, char ret_id[ACME_ID_SIZE])
 {
     uint8_t digest[32];
     hash_sha256(text, strlen(text), digest);
@@ -25,7 +25,7 @@ void acme_account_id(const struct acme_ca *ca, char ret_id[ACME_ID_SIZE])
     struct buf text CLEANUP(buf_done) = BUF_INIT(64u * 1024u);
     buf_printf(&text, "%s\n%s\n%s", ca->directory, ca->email ? ca->email : "",
                ca->eab_key_id ? ca->eab_key_id : "");
-    acme_text_id(buf_text(&text), ret_id);
+    text_id(buf_text(&text), ret_id);
 }
 
 struct acme_directory *acme_directory_of(struct acme *acme, const struct acme_ca *ca)
@@ -46,7 +46,7 @@ struct acme_directory *acme_directory_of(struct acme *acme, const struct acme_ca
     directory->url = strdup(ca->directory);
     directory->ca_file = ca->ca_file ? strdup(ca->ca_file) : NULL;
     directory->is_plain = acme_url_is_plain(ca->directory);
-    acme_text_id(ca->directory, directory->id);
+    text_id(ca->directory, directory->id);
     int result = acme_record_load_limits(directory, &err);
     if (result < 0 && result != ERR_NOT_FOUND)
         log_failure(&err, "CA %s", directory->url);

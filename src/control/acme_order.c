@@ -85,7 +85,7 @@ uint64_t acme_order_poll_us(const struct acme_order *order, const struct acme_re
 
 /* ---- life */
 
-void acme_order_authorizations_clear(struct acme_order *order)
+static void authorizations_clear(struct acme_order *order)
 {
     for (size_t i = 0; i < order->authorization_count; i++)
         acme_authorization_done(&order->authorizations[i]);
@@ -137,7 +137,7 @@ void acme_order_free(struct acme_order *order)
     acme->order_count--;
     order->item->order = NULL;
     acme_call_done(&order->call);
-    acme_order_authorizations_clear(order);
+    authorizations_clear(order);
     acme_authorization_done(&order->self);
     presented_clear(order);
     urls_clear(order);
@@ -330,7 +330,7 @@ static void order_settle_failure(struct acme_order *order)
         order->is_account_renewed = false;
         order->ca = ca;
         urls_clear(order);
-        acme_order_authorizations_clear(order);
+        authorizations_clear(order);
         if (order_open(order, &err) < 0)
             acme_order_fail(order, ACME_BLAME_LOCAL, &err);
         else
@@ -409,7 +409,7 @@ void acme_keep_text(char **place, const char *text)
 
 static void take_authorizations(struct acme_order *order, const struct acme_answer_order *answer)
 {
-    acme_order_authorizations_clear(order);
+    authorizations_clear(order);
     order->authorizations = calloc(answer->authorization_count, sizeof(*order->authorizations));
     if (!order->authorizations)
         abort();
@@ -463,7 +463,7 @@ void acme_order_anew(struct acme_order *order)
 {
     order->is_resumed = false;
     urls_clear(order);
-    acme_order_authorizations_clear(order);
+    authorizations_clear(order);
     if (order->presented_count) {
         order->is_sweeping = true;
         acme_order_step(order, ACME_STEP_CLEANUP);

@@ -305,7 +305,6 @@ struct acme_directory *acme_directory_of(struct acme *acme, const struct acme_ca
 MUST_USE int acme_account_of(struct acme *acme, const struct acme_ca *ca,
                              struct acme_account **ret_account, struct error *err);
 void acme_account_id(const struct acme_ca *ca, char ret_id[ACME_ID_SIZE]);
-void acme_text_id(const char *text, char ret_id[ACME_ID_SIZE]);
 void acme_directory_forget(struct acme_directory *directory); /* what it said of itself */
 void acme_directory_free(struct acme_directory *directory);
 void acme_account_free(struct acme_account *account);
@@ -342,7 +341,6 @@ void acme_order_post(struct acme_order *order, const char *url,
 void acme_order_wait(struct acme_order *order, uint64_t delay_us,
                      void (*on_timer)(struct loop_timer *timer));
 uint64_t acme_order_poll_us(const struct acme_order *order, const struct acme_reply *reply);
-void acme_order_authorizations_clear(struct acme_order *order);
 
 /* What the CA says of the order; of FETCH, READY, FINALIZE and ISSUE. */
 void acme_order_on_reply(struct acme_call *call, const struct acme_reply *reply);
@@ -389,6 +387,5 @@ void acme_renewal_free(struct acme *acme);
  * acme_schedule. */
 uint64_t acme_renewal_step(struct acme *acme);
 void acme_renewal_forget(struct acme *acme, struct acme_item *item);
-const struct acme_ca *acme_item_ca(const struct acme_item *item, const char *directory);
 
 #endif

@@ -42,7 +42,7 @@ void acme_renewal_plan(struct acme_item *item)
         item->renew_at_us = 1;
 }
 
-const struct acme_ca *acme_item_ca(const struct acme_item *item, const char *directory)
+static const struct acme_ca *item_ca(const struct acme_item *item, const char *directory)
 {
     for (size_t i = 0; i < item->spec.ca_count; i++)
         if (strcmp(item->spec.cas[i].directory, directory) == 0)
@@ -179,7 +179,7 @@ uint64_t acme_renewal_step(struct acme *acme)
     while (map_next(acme->items, &cursor, &key, &value)) {
         struct acme_item *item = value;
         if (!item->arena || !item->has_certificate || !item->ari_id || item->order ||
-            !acme_item_ca(item, item->certificate_directory))
+            !item_ca(item, item->certificate_directory))
             continue;
         if (!next || ari_due_us(item) < ari_due_us(next))
             next = item;
@@ -187,7 +187,7 @@ uint64_t acme_renewal_step(struct acme *acme)
     if (!next || ari_due_us(next) > clock_wall_us())
         return next ? next->ari_next_us : UINT64_MAX;
     renewal->item = next;
-    renewal->directory = acme_directory_of(acme, acme_item_ca(next, next->certificate_directory));
+    renewal->directory = acme_directory_of(acme, item_ca(next, next->certificate_directory));
     renewal_ask(renewal);
     return 0;
 }

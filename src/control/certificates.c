@@ -61,7 +61,8 @@ static void certificate_free(struct certificate *certificate)
     free(certificate);
 }
 
-void certificate_remove(struct certificate *certificate)
+/* Out of the maps and gone, its records too. */
+static void certificate_remove(struct certificate *certificate)
 {
     certificate_forget_acme(certificate);
     certificate_forget(certificate);

@@ -175,7 +175,8 @@ void certificates_add_challenges(struct certificates *all, struct snapshot_build
     all->generation_version = all->control->platform->version;
 }
 
-void certificates_look_at_challenges(struct certificates *all)
+/* Every edge has the snapshot that carries the newest challenges? Then say so. */
+void certificates_edges_changed(struct certificates *all)
 {
     const struct acme_challenge *challenges;
     size_t count;
@@ -186,11 +187,6 @@ void certificates_look_at_challenges(struct certificates *all)
         return;
     all->are_challenges_due = false;
     acme_published(all->acme, all->generation);
-}
-
-void certificates_edges_changed(struct certificates *all)
-{
-    certificates_look_at_challenges(all);
 }
 
 /* ---- hooks */

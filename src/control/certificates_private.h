@@ -139,8 +139,6 @@ struct certificate *certificate_find(struct certificates *all, struct slice host
 /* New or known; ERR_LIMIT. */
 MUST_USE int certificate_make(struct certificates *all, const char *host,
                               struct certificate **ret_certificate, struct error *err);
-/* Out of the maps and gone, its records too. */
-void certificate_remove(struct certificate *certificate);
 /* New material: stored, its key sent to the signer, then served. Takes `material` over. */
 void certificate_offer(struct certificate *certificate, struct material *material,
                        struct slice key_pem);
@@ -215,8 +213,6 @@ void certificates_acme_free(struct certificates *all);
 void certificate_want_acme(struct certificate *certificate);
 void certificate_forget_acme(struct certificate *certificate);
 void certificates_add_challenges(struct certificates *all, struct snapshot_builder *builder);
-/* Every edge has the snapshot that carries the newest challenges? Then say so. */
-void certificates_look_at_challenges(struct certificates *all);
 
 /* ---- certificates_demand.c */
 
