@@ -120,6 +120,7 @@ static void on_data(struct http2_stream *handle, struct slice data)
 
     if (stream->is_finishing) {
         http2_session_consume_connection(handle->session, data.len);
+        stream_discard(stream, data.len);
         return;
     }
     stream_append(stream, data, true);
@@ -293,7 +294,11 @@ static void sweep_finishing(struct http2_connection *connection)
 
         if (!stream->is_finishing)
             continue;
-        if (connection->is_client_side && stream->handle.has_local_ended)
+        if (connection->is_client_side && stream->handle.has_local_ended && !stream->is_lingering) {
+            stream->is_lingering = true;
+            stream->deadline_us = now_us + HTTP2_LINGER_US;
+        }
+        if (stream->is_lingering && now_us >= stream->deadline_us)
             http2_stream_leave(&stream->handle, HTTP2_NO_ERROR);
         if (!stream->handle.session || now_us >= stream->deadline_us)
             stream_free(stream);

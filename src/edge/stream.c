@@ -124,6 +124,13 @@ static bool stream_is_complete(const struct stream *stream)
            (!stream->upstream || stream->upstream->is_answer_ended);
 }
 
+void stream_discard(struct stream *stream, size_t len)
+{
+    stream->discarded += len;
+    if (stream->discarded <= HTTP2_DISCARD_MAX)
+        http2_stream_consume(&stream->handle, len);
+}
+
 void stream_close(struct stream *stream)
 {
     bool is_client_side = stream->connection->is_client_side;
@@ -133,17 +140,13 @@ void stream_close(struct stream *stream)
         stream_free(stream);
         return;
     }
-    if (is_client_side && stream->handle.has_local_ended) { /* it uploads what nobody wants */
-        http2_stream_leave(&stream->handle, HTTP2_NO_ERROR);
-        stream_free(stream);
-        return;
-    }
     stream->transport = NULL;
     stream->client = NULL;
     stream->upstream = NULL;
     stream->output = NULL;
     stream->events = 0;
     list_remove(&stream->ready_node);
+    stream_discard(stream, stream->buffered - stream->uncounted);
     pieces_free(stream);
     stream->is_finishing = true;
     stream->deadline_us = loop_now_us(stream->connection->edge->loop) + HTTP2_FINISH_US;

@@ -27,6 +27,10 @@
  * connections' windows open only as bytes leave. */
 #define HTTP2_BUFFERED_MAX (64u * 1024u * 1024u)
 #define HTTP2_FINISH_US    (10u * 1000u * EDGE_MS)
+/* The answer is out, and the client still uploads: so long, and so much, is read and dropped before
+ * the stream is reset. Clients lose an answer that they read together with the reset. */
+#define HTTP2_LINGER_US   (3u * 1000u * EDGE_MS)
+#define HTTP2_DISCARD_MAX (16u * 1024u * 1024u)
 
 struct piece { /* received bytes [from, to) */
     struct piece *next;
@@ -89,7 +93,9 @@ struct stream {
     struct http2_text trailer_text;
     bool has_trailers; /* all of them came */
     bool is_finishing;
+    bool is_lingering;    /* finishing: all is said, the client's end is missing */
     uint64_t deadline_us; /* finishing */
+    uint64_t discarded;   /* finishing: received bytes that nobody wants */
     char websocket_key[HTTP2_WEBSOCKET_KEY_SIZE];
 };
 
@@ -100,6 +106,8 @@ void stream_attach(struct stream *stream, struct transport *transport);
 /* The owner goes. What was said completely still goes out; else the stream is reset. */
 void stream_close(struct stream *stream);
 void stream_free(struct stream *stream);
+/* `len` received bytes are dropped: the peer may send as many more, within bounds. */
+void stream_discard(struct stream *stream, size_t len);
 void stream_note(struct stream *stream, unsigned events); /* the owner hears of it soon */
 void stream_append(struct stream *stream, struct slice data, bool is_counted);
 /* What is queued now is the last of it: END_STREAM goes with it. */

@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import subprocess
 import sys
 import tempfile
 import threading
@@ -187,23 +188,46 @@ def errors_of_ours_are_answers_on_the_stream_and_the_connection_goes_on():
         assert client.answer(5)[1] == b"hello"
 
 
-def an_early_answer_ends_an_upload_without_an_error():
-    def script(wire, upstream):
-        wire.read_until(b"\r\n\r\n")
-        wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
-        try:
-            while True:
-                wire.fill()
-        except Closed:
-            pass
+def refuse_early(wire, upstream):
+    wire.read_until(b"\r\n\r\n")
+    wire.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+    try:
+        while True:
+            wire.fill()
+    except Closed:
+        pass
 
-    with Edge(Upstream(script), settings=plain()) as edge:
+
+def an_early_answer_leaves_the_upload_some_time():
+    """Clients that read an answer together with a reset lose it: the rest is read and dropped, then the stream is reset."""
+    with Edge(Upstream(refuse_early), settings=plain()) as edge:
         client = Frames(edge)
-        client.request(1, end=False, method="POST")
-        client.send(DATA, 0, 1, b"x" * 1000)
-        fields, body, _ = client.answer(1)
-        assert fields[":status"] == "403" and body == b"no"
-        assert struct.unpack(">I", client.until(RST_STREAM, 1)[3])[0] == NO_ERROR
+        for stream in (1, 3):
+            client.request(stream, end=False, method="POST")
+            client.send(DATA, 0, stream, b"x" * 1000)
+            fields, body, _ = client.answer(stream)
+            assert fields[":status"] == "403" and body == b"no"
+        answered = time.monotonic()
+        for _ in range(10):  # more than the window was: it opens though nobody wants the bytes
+            for _ in range(3):
+                client.send(DATA, 0, 1, b"x" * 16384)
+            client.until(WINDOW_UPDATE, 1)
+        client.send(DATA, END_STREAM, 1, b"x")
+        client.request(5, method="GET")
+        client.answer(5)
+        assert time.monotonic() - answered < 2, "no reset so far"
+        assert struct.unpack(">I", client.until(RST_STREAM, 3)[3])[0] == NO_ERROR
+        assert 2 < time.monotonic() - answered < 6
+
+
+def curl_gets_an_early_answer_to_its_upload():
+    with Edge(Upstream(refuse_early), tls=True, hosts=["x.test"]) as edge, tempfile.NamedTemporaryFile() as file:
+        file.truncate(3 << 20)
+        for _ in range(5):
+            done = subprocess.run(["curl", "-sS", "--http2", "--cacert", edge.ca, "--resolve", f"x.test:{edge.tls_port}:127.0.0.1",
+                                   "-m", "10", "-w", " %{http_code} %{http_version}", "-T", file.name,
+                                   f"https://x.test:{edge.tls_port}/"], capture_output=True, text=True, timeout=20)
+            assert done.stdout == "no 403 2", (done.stdout, done.stderr)
 
 
 def a_length_that_is_not_kept_makes_no_whole_request_upstream():
