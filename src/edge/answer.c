@@ -284,23 +284,12 @@ void answer_static(struct client *client)
     answer_move(client);
 }
 
-/* False: not all of what is queued is out yet, or the client is gone. */
+/* As request_flush, with a new deadline for what comes next. */
 static bool answer_flush(struct client *client)
 {
-    ssize_t put;
-
-    if (!client->transport.can_write)
+    if (!request_flush(client))
         return false;
-    put = transport_write(&client->transport, &client->output);
-    if (put == TRANSPORT_BROKEN) {
-        request_abort(client, 499, "client closed");
-        return false;
-    }
-    if (put > 0)
-        request_touch(client);
-    if (!output_is_empty(&client->output))
-        return false;
-    client_output_release(client);
+    request_touch(client);
     return true;
 }
 
@@ -369,7 +358,7 @@ static bool send_file(struct client *client)
         }
         request->file_offset += (uint64_t)put;
         request->file_left -= (uint64_t)put;
-        request_touch(client);
+        request_progress(client, (size_t)put, request->file_left == 0);
     }
     return true;
 }
@@ -409,7 +398,7 @@ void answer_move(struct client *client)
                 return;
             }
             if (put > 0)
-                request_touch(client);
+                request_progress(client, (size_t)put, output_is_empty(&client->output));
             if (!output_is_empty(&client->output))
                 return;
             client_output_release(client);

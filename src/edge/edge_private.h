@@ -436,6 +436,10 @@ void request_keep_texts(struct client *client); /* before the client's block goe
 void request_abort(struct client *client, unsigned status, const char *reason);
 void request_touch(
     struct client *client); /* something moved: a new deadline by what is waited for now */
+/* The client took or gave so much: a new deadline, but for single bytes that are not the last. */
+void request_progress(struct client *client, size_t bytes, bool is_complete);
+/* Write what is queued for the client. False: it takes no more now, or the request is over. */
+bool request_flush(struct client *client);
 void request_timed_out(struct client *client);
 void request_record(struct client *client); /* counters and the access record */
 void request_release(struct client *client);

@@ -6,26 +6,13 @@
  */
 #include "edge/stream_private.h"
 
-#define ROUNDS_MAX         16u   /* blocks in one go; then other connections get their turn */
-#define READ_ROOM_MIN      4096u /* less room than this at the end of a block is not worth a read */
-#define PROGRESS_BYTES_MIN 256u  /* less than this within a timeout is no progress */
-#define STREAM_ROOM_MIN    16384u
-#define STREAM_ROOM_MAX    (4u * (16384u - 9u)) /* a frame and its head (RFC 9113 §4.1) a record */
-#define DISCARD_BYTES_MAX  (256u * 1024u * 1024u)
+#define ROUNDS_MAX        16u   /* blocks in one go; then other connections get their turn */
+#define READ_ROOM_MIN     4096u /* less room than this at the end of a block is not worth a read */
+#define STREAM_ROOM_MIN   16384u
+#define STREAM_ROOM_MAX   (4u * (16384u - 9u)) /* a frame and its head (RFC 9113 §4.1) a record */
+#define DISCARD_BYTES_MAX (256u * 1024u * 1024u)
 
 static const char crlf_last[] = "\r\n0\r\n\r\n";
-
-/* A slow client must move a little more than single bytes to keep its connection. */
-static void note_client_progress(struct client *client, size_t bytes, bool is_complete)
-{
-    struct request *request = &client->request;
-
-    request->progress_bytes += bytes;
-    if (is_complete || request->progress_bytes >= PROGRESS_BYTES_MIN) {
-        request->progress_bytes = 0;
-        request_touch(client);
-    }
-}
 
 /* ---- client → upstream */
 
@@ -182,7 +169,7 @@ static bool read_body(struct client *client)
         return false;
     }
     client->to += (size_t)got;
-    note_client_progress(client, (size_t)got, false);
+    request_progress(client, (size_t)got, false);
     return true;
 }
 
@@ -609,28 +596,6 @@ static bool read_answer(struct client *client, struct upstream *upstream)
     return take_end(client, upstream, got == TRANSPORT_END);
 }
 
-/* Write to the client. False: it takes no more now, or the request is over. */
-static bool flush_answer(struct client *client)
-{
-    ssize_t put;
-
-    if (!client->transport.can_write)
-        return false;
-    put = transport_write(&client->transport, &client->output);
-    if (put == TRANSPORT_BROKEN) {
-        request_abort(client, 499, "client closed");
-        return false;
-    }
-    if (put == TRANSPORT_AGAIN)
-        return false;
-    if (!output_is_empty(&client->output)) {
-        note_client_progress(client, (size_t)put, false);
-        return false;
-    }
-    client_output_release(client);
-    return true;
-}
-
 void forward_response(struct client *client)
 {
     struct upstream *upstream = client->request.upstream;
@@ -644,7 +609,7 @@ void forward_response(struct client *client)
             return;
         if (upstream->is_answer_ended)
             transport_last(&client->transport);
-        if (!output_is_empty(&client->output) && !flush_answer(client)) {
+        if (!output_is_empty(&client->output) && !request_flush(client)) {
             if (was_empty && client->state == CLIENT_REQUEST &&
                 client->request.upstream == upstream)
                 request_touch(client);

@@ -2,7 +2,8 @@
 #include "edge/stream_private.h"
 #include <stdlib.h>
 
-#define VIA_SELF_MAX         8u /* as many passages through platforms like this one are a loop */
+#define PROGRESS_BYTES_MIN   256u /* less than this within a timeout is no progress */
+#define VIA_SELF_MAX         8u   /* as many passages through platforms like this one are a loop */
 #define DEFAULT_MS(value, d) ((value) ? (value) : (d))
 
 static bool method_is_idempotent(enum http1_method method)
@@ -388,6 +389,38 @@ void request_touch(struct client *client)
 }
 
 /* The deadline passed: whose fault it is shows in what was waited for. */
+void request_progress(struct client *client, size_t bytes, bool is_complete)
+{
+    struct request *request = &client->request;
+
+    request->progress_bytes += bytes;
+    if (is_complete || request->progress_bytes >= PROGRESS_BYTES_MIN) {
+        request->progress_bytes = 0;
+        request_touch(client);
+    }
+}
+
+bool request_flush(struct client *client)
+{
+    ssize_t put;
+
+    if (!client->transport.can_write)
+        return false;
+    put = transport_write(&client->transport, &client->output);
+    if (put == TRANSPORT_BROKEN) {
+        request_abort(client, 499, "client closed");
+        return false;
+    }
+    if (put == TRANSPORT_AGAIN)
+        return false;
+    if (!output_is_empty(&client->output)) {
+        request_progress(client, (size_t)put, false);
+        return false;
+    }
+    client_output_release(client);
+    return true;
+}
+
 void request_timed_out(struct client *client)
 {
     const struct request *request = &client->request;

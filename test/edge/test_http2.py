@@ -557,6 +557,24 @@ def streams_with_zero_windows_end_with_the_send_timeout():
         client.until(HEADERS, 201)
 
 
+def a_client_that_takes_single_bytes_has_a_deadline():
+    """Of a file, and of what an instance says."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100000
+    with tempfile.TemporaryDirectory() as site:
+        os.chmod(site, 0o755)
+        with open(os.path.join(site, "file"), "wb") as file:
+            file.write(b"x" * 100000)
+        for upstreams, options in (((), {"site": site}), ((Upstream(answering(answer)),), {})):
+            with Edge(*upstreams, settings=plain(send_timeout_ms=700), **options) as edge:
+                client = Frames(edge, settings=struct.pack(">HI", 4, 1))
+                client.request(1, path="/file")
+                begun = time.monotonic()
+                while client.next()[0] != RST_STREAM:
+                    assert time.monotonic() - begun < 4
+                    client.wire.send(window(1, 1))
+                    time.sleep(0.1)
+
+
 def an_incomplete_header_block_has_a_deadline():
     with Edge(Upstream(answering(HELLO)), settings=plain(header_timeout_ms=500)) as edge:
         client = Frames(edge)
