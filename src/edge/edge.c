@@ -454,6 +454,7 @@ static int edge_init(struct edge *edge, struct error *err)
     list_init(&edge->handshakes);
     list_init(&edge->handshake_queue);
     list_init(&edge->handshakes_ready);
+    list_init(&edge->handshakes_many);
     list_init(&edge->signing);
     list_init(&edge->wanting);
     edge->next_snapshot = -1;

@@ -233,7 +233,7 @@ struct handshake {
     struct list node;       /* edge.handshakes, oldest first */
     struct list wait_node;  /* edge.handshake_queue, edge.signing (in the order of the requests) or
                                edge.wanting */
-    struct list ready_node; /* edge.handshakes_ready */
+    struct list ready_node; /* edge.handshakes_ready or handshakes_many */
     bool wants_write, is_extended;
     uint64_t heard_us;     /* the client's last bytes */
     uint64_t sign_request; /* SIGNATURE: its id */
@@ -306,8 +306,10 @@ struct edge {
     struct counters *counters;
     struct counters *own_counters; /* until the keeper's arrive */
     struct counters_tls *tls_counters;
-    struct list handshakes, handshake_queue, handshakes_ready, signing, wanting;
-    struct loop_deferred handshake_work; /* steps of those in handshakes_ready */
+    struct list handshakes, handshake_queue, signing, wanting;
+    struct list handshakes_ready, handshakes_many; /* a step is due; of addresses with many */
+    unsigned handshake_turn;
+    struct loop_deferred handshake_work; /* takes the steps */
     unsigned handshake_count, wanting_count;
     struct map *handshake_sources; /* handshakes under way by source */
     uint64_t sign_request;         /* the last one's id */

@@ -13,6 +13,8 @@
  *
  * A step of a handshake is expensive next to a request, so that events and answers only note that
  * one is due; a turn of the loop takes as many steps as fit into a moment, and requests go between.
+ * Addresses with many handshakes under way stand in a line of their own, which moves half the time:
+ * whoever comes alone does not wait behind a flood.
  */
 #include "base/map.h"
 #include "edge/edge_private.h"
@@ -21,6 +23,7 @@
 
 #define UNDER_WAY_MAX       1000u /* of an edge */
 #define OF_SOURCE_MAX       128u
+#define OF_SOURCE_FEW       8u
 #define SOURCES_MAX         UNDER_WAY_MAX
 #define SILENT_US           (1000u * EDGE_MS) /* then a handshake may be ended to make room */
 #define QUEUE_LOOK_MAX      32u
@@ -81,15 +84,20 @@ static struct slice source_key(const struct handshake *handshake)
     return (struct slice){(const char *)&handshake->source, sizeof(handshake->source)};
 }
 
+static uintptr_t source_counted(const struct edge *edge, const struct handshake *handshake)
+{
+    return (uintptr_t)map_get(edge->handshake_sources, source_key(handshake));
+}
+
 static bool source_is_full(const struct edge *edge, const struct handshake *handshake)
 {
-    return (uintptr_t)map_get(edge->handshake_sources, source_key(handshake)) >= OF_SOURCE_MAX;
+    return source_counted(edge, handshake) >= OF_SOURCE_MAX;
 }
 
 static void source_count(struct edge *edge, const struct handshake *handshake, int change)
 {
     struct slice key = source_key(handshake);
-    uintptr_t count = (uintptr_t)map_get(edge->handshake_sources, key);
+    uintptr_t count = source_counted(edge, handshake);
 
     count = change > 0 ? count + 1 : count - (count > 0);
     if (count == 0)
@@ -319,26 +327,45 @@ static void step_later(struct handshake *handshake)
 
     handshake->heard_us = loop_now_us(edge->loop);
     if (list_is_empty(&handshake->ready_node))
-        list_push_back(&edge->handshakes_ready, &handshake->ready_node);
+        list_push_back(source_counted(edge, handshake) > OF_SOURCE_FEW ? &edge->handshakes_many
+                                                                       : &edge->handshakes_ready,
+                       &handshake->ready_node);
     loop_defer(edge->loop, &edge->handshake_work);
+}
+
+/* From each line in turn; NULL: nobody stands in either. */
+static struct handshake *next_ready(struct edge *edge)
+{
+    struct list *lines[] = {&edge->handshakes_ready, &edge->handshakes_many};
+
+    edge->handshake_turn++;
+    for (unsigned i = 0; i < ARRAY_LEN(lines); i++) {
+        struct list *line = lines[(edge->handshake_turn + i) % ARRAY_LEN(lines)];
+        struct list *node = line->next;
+
+        if (node != line) {
+            list_remove(node);
+            return container_of(node, struct handshake, ready_node);
+        }
+    }
+    return NULL;
 }
 
 void handshake_take_steps(struct edge *edge)
 {
     uint64_t end_us = clock_monotonic_us() + STEPS_US;
+    struct handshake *handshake;
 
-    while (!list_is_empty(&edge->handshakes_ready)) {
-        struct list *node = edge->handshakes_ready.next;
-        struct client *client = container_of(node, struct handshake, ready_node)->client;
+    while ((handshake = next_ready(edge))) {
+        struct client *client = handshake->client;
 
-        list_remove(node);
         if (client->transport.tls || start_tls(client))
             step(client);
         client_advance(client);
         if (clock_monotonic_us() >= end_us)
             break;
     }
-    if (!list_is_empty(&edge->handshakes_ready))
+    if (!list_is_empty(&edge->handshakes_ready) || !list_is_empty(&edge->handshakes_many))
         loop_defer(edge->loop, &edge->handshake_work);
 }
 

@@ -357,8 +357,10 @@ class Edge:
         self.clients.append(wire)
         return wire
 
-    def open_socket(self, port, receive_buffer=None):
+    def open_socket(self, port, receive_buffer=None, source=None):
         connection = socket.socket()
+        if source:
+            connection.bind((source, 0))
         if receive_buffer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         connection.settimeout(WAIT_S)

@@ -244,6 +244,30 @@ def a_restart_of_the_signer_costs_no_handshake():
         assert len(wires) == 5 and all(ask(wire).status == 200 for wire in wires)
 
 
+def whoever_comes_alone_does_not_wait_behind_a_flood():
+    hello, shares = hello_of("x.test"), []
+    with Edge(Upstream(), tls=True) as edge:
+        wire = edge.connect_plain()
+        for _ in range(3):
+            flood = [edge.open_socket(edge.tls_port, source="127.0.0.66") for _ in range(100)]
+            alone = edge.open_socket(edge.tls_port)
+            assert ask(wire).status == 200  # so that they are accepted
+            time.sleep(0.3)  # and those of the round before forgotten
+            os.kill(edge.pids[1], signal.SIGSTOP)
+            for one in flood + [alone]:
+                one.sendall(hello)
+            begun = time.monotonic()
+            os.kill(edge.pids[1], signal.SIGCONT)
+            assert alone.recv(1) == b"\x16"
+            served = time.monotonic() - begun
+            for one in flood:
+                assert one.recv(1) == b"\x16"
+            shares.append(served / (time.monotonic() - begun))
+            for one in flood + [alone]:
+                one.close()
+    assert min(shares) < 0.5, shares
+
+
 def a_signer_that_dies_in_a_rush_costs_no_handshake():
     with Edge(Upstream(), tls=True) as edge:
         context, failures, counts, is_over = edge.tls_context(), [], [0] * 4, threading.Event()

@@ -2,7 +2,8 @@
 
     flood.py KIND PORT
 
-connections: opens connections and says nothing. handshakes: begins TLS handshakes and leaves. garbage: sends bytes that are no TLS.
+connections: opens connections and says nothing. handshakes: begins TLS handshakes and leaves, from an address of its own: of one
+address nobody can tell who is good, and their handshakes stand in one line. garbage: sends bytes that are no TLS.
 "requests": a request per connection, reset before the answer. Prints "ready" once it is at full strength, at the end a JSON object
 with what it did.
 """
@@ -18,6 +19,7 @@ import sys
 KIND, PORT = sys.argv[1], int(sys.argv[2])
 HELD_MAX = int(os.environ.get("FLOOD_CONNECTIONS", "3000"))
 AT_ONCE = 100
+SOURCE = ("127.0.0.66", 0) if KIND == "handshakes" else None
 
 stopping = asyncio.Event()
 done = {"kind": KIND, "count": 0, "refused": 0, "closed_by_peer": 0}
@@ -42,7 +44,7 @@ HELLO = client_hello()
 
 async def open_one():
     try:
-        return await asyncio.wait_for(asyncio.open_connection("127.0.0.1", PORT), 10)
+        return await asyncio.wait_for(asyncio.open_connection("127.0.0.1", PORT, local_addr=SOURCE), 10)
     except (OSError, asyncio.TimeoutError):
         done["refused"] += 1
         await asyncio.sleep(0.05)
