@@ -4,6 +4,7 @@
 #include "cli/cli_private.h"
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -92,16 +93,29 @@ static int conclude(struct command *command, const struct json *state, struct er
     return code;
 }
 
+static volatile sig_atomic_t is_interrupted;
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    is_interrupted = 1;
+}
+
+/* ERR_CANCELLED: Ctrl-C ended the following, not the upgrade. */
 static int upgrade_follow(struct command *command, int64_t upgrade, struct error *err)
 {
+    struct sigaction action = {.sa_handler = on_interrupt};
     struct call call = {.method = "GET", .target = "/v1/upgrade", .is_repeatable = true};
     uint64_t began_us = clock_monotonic_us();
     const char *last = NULL;
+    (void)sigaction(SIGINT, &action, NULL);
     for (;;) {
         struct json *state = NULL;
         struct slice raw = {0};
         int r = platform_call_json(command, &call, &raw, &state, err);
         uint64_t waited_us = clock_monotonic_us() - began_us;
+        if (is_interrupted)
+            return ERR_CANCELLED;
         if (r < 0 && r != ERR_UNAVAILABLE && r != ERR_IO && r != ERR_TIMEOUT)
             return r;
         if (r < 0 && (waited_us > FOLLOW_MAX_US || !platform_is_there(command->state_directory)))
@@ -127,6 +141,10 @@ static int run(struct command *command, bool is_back)
     int r = upgrade_ask(command, is_back, &upgrade, &err);
     if (r == 0)
         r = upgrade_follow(command, upgrade, &err);
+    if (r == ERR_CANCELLED && is_interrupted) {
+        print_note("it goes on; 'slipway status' shows how");
+        return CLI_EXIT_INTERRUPTED;
+    }
     return r < 0 ? fail_with(&err) : 0;
 }
 

@@ -111,6 +111,8 @@ static const char *url_problem(struct slice url)
 static const char *email_problem(struct slice email)
 {
     ptrdiff_t at = slice_find_byte(email, '@');
+    if (slice_starts_with(email, SLICE("mailto:")))
+        return "is a URL: write the mail address alone";
     if (at <= 0 || (size_t)at + 1 == email.len || !is_printable(email) ||
         slice_find_byte(slice_sub(email, (size_t)at + 1, SIZE_MAX), '@') >= 0)
         return "is not a mail address";

@@ -10,6 +10,7 @@
 #include "deploy/deploy.h"
 #include "os/file.h"
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Asked once: the user database may be slow, and files that cannot be read are tried again and
@@ -26,11 +27,22 @@ static const char *own_name(void)
     return name;
 }
 
+/* What an access list says counts for everyone but a file's owner. */
+static bool is_own(const char *path)
+{
+    struct stat status;
+
+    return stat(path, &status) == 0 && status.st_uid == geteuid();
+}
+
 static int read_file(const char *path, struct buf *ret_content, struct error *err)
 {
     int code = file_read(path, CERTIFICATE_FILE_BYTES, ret_content, err);
 
-    if (code == ERR_PERMISSION)
+    if (code == ERR_PERMISSION && is_own(path))
+        error_hint(err, "it belongs to the user '%s', as whom the platform runs: `chmod u+r '%s'`",
+                   own_name(), path);
+    else if (code == ERR_PERMISSION)
         error_hint(err,
                    "the platform runs as the user '%s', which may not read it; let it in: `sudo "
                    "setfacl -m u:%s:r '%s'`, and the same with x in place of r for each folder on "

@@ -348,6 +348,16 @@ def test_of_two_upgrades_at_once_one_is_refused(one):
     one.assert_runs(NEW)
 
 
+def test_ctrl_c_ends_the_following_and_not_the_upgrade(one):
+    following = subprocess.Popen(one.command("upgrade", "--state", one.state, one.next), env=one.environment,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: one.status()["upgrade"]["state"] == "watching", 30, "it is under way")
+    following.send_signal(signal.SIGINT)
+    assert "goes on" in following.communicate(timeout=10)[1] and following.returncode == 130
+    wait_for(lambda: one.status()["upgrade"]["state"] == "done", 60, "it is done")
+    one.assert_runs(NEW)
+
+
 def test_the_guard_of_the_new_keeper_clears_up_after_it(platform):
     ledger = make_ledger(platform)
     platform.deploy(platform.steady(ledger))

@@ -184,7 +184,8 @@ static void what_has_no_effect_or_no_sense_is_told(void **state)
                "  - {host: d.org, service: web, tls: {mode: internal, hsts: {preload: true}}}\n"
                "  - {host: e.org, service: web, tls: internal,\n"
                "     clientCertificate: {ca: \"-----BEGIN PRIVATE KEY-----\"}}\n"
-               "acme: {email: nobody, directory: 'http://ca.test/d', eab: {keyId: k}}\n"
+               "acme: {email: nobody, directory: 'http://ca.test/d', eab: {keyId: k},\n"
+               "       fallback: {directory: 'https://b.test/d', email: 'mailto:a@b.org'}}\n"
                "edge: {trustedProxies: [10.0.0.0/40, {a: b}]}\n"),
         "4:33 routes[0].clientCertificate: clients show certificates over TLS only, and this host "
         "has none (add 'tls' to the route)\n"
@@ -199,9 +200,10 @@ static void what_has_no_effect_or_no_sense_is_told(void **state)
         "10:15 acme.email: 'nobody' is not a mail address\n"
         "10:34 acme.directory: an authority is asked over https only (use https)\n"
         "10:54 acme.eab: 'hmacFile' is missing\n"
-        "11:25 edge.trustedProxies[0]: '10.0.0.0/40' is not a network: write an address such as "
+        "11:57 acme.fallback.email: 'mailto:a@b.org' is a URL: write the mail address alone\n"
+        "12:25 edge.trustedProxies[0]: '10.0.0.0/40' is not a network: write an address such as "
         "192.0.2.7, or a prefix such as 10.0.0.0/8\n"
-        "11:38 edge.trustedProxies[1]: expected a network such as 10.0.0.0/8, got a map\n");
+        "12:38 edge.trustedProxies[1]: expected a network such as 10.0.0.0/8, got a map\n");
 }
 
 static const char *changes(struct fixture *f, const char *from, const char *to)
