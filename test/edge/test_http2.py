@@ -209,15 +209,14 @@ def an_early_answer_leaves_the_upload_some_time():
             assert fields[":status"] == "403" and body == b"no"
         answered = time.monotonic()
         for _ in range(10):  # more than the window was: it opens though nobody wants the bytes
-            for _ in range(3):
+            for _ in range(2):
                 client.send(DATA, 0, 1, b"x" * 16384)
             client.until(WINDOW_UPDATE, 1)
         client.send(DATA, END_STREAM, 1, b"x")
         client.request(5, method="GET")
         client.answer(5)
-        assert time.monotonic() - answered < 2, "no reset so far"
         assert struct.unpack(">I", client.until(RST_STREAM, 3)[3])[0] == NO_ERROR
-        assert 2 < time.monotonic() - answered < 6
+        assert 2 < time.monotonic() - answered < 8
 
 
 def curl_gets_an_early_answer_to_its_upload():
