@@ -260,6 +260,10 @@ void answer_static(struct client *client)
         answer_error(client, 503, "site is not available");
         return;
     }
+    if (UNLIKELY(http2_is_tunnel_asked(client))) { /* which an answer of 200 would open */
+        answer_error(client, 501, "a site takes no WebSockets");
+        return;
+    }
     static_request_fill(client, &wanted);
     static_site_answer(request->service->site, &wanted, file);
     if (file->is_error) {

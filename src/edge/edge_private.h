@@ -536,6 +536,7 @@ void http2_answer_head(struct client *client, struct slice text, bool is_interim
 char *http2_put_websocket_key(struct client *client, char *at);
 /* The upstream's 101 belongs to the key that was put. */
 bool http2_websocket_is_accepted(const struct client *client, const struct http1_head *head);
+bool http2_is_tunnel_asked(const struct client *client); /* by an extended CONNECT */
 void http2_answer_local(struct client *client); /* that of an answer of ours, from client.output */
 
 /* opening.c */

@@ -374,6 +374,10 @@ static bool take_head(struct client *client, struct upstream *upstream)
     }
     upstream->progress.scanned = 0;
     upstream->from += head->head_bytes;
+    if (UNLIKELY(head->status / 100 == 2 && http2_is_tunnel_asked(client))) { /* 2xx opens it */
+        upstream_failed(upstream, 502, "upstream did not switch protocols");
+        return false;
+    }
     if (LIKELY(head->status >= 200)) {
         begin_answer(client, upstream, head);
         return true;

@@ -325,6 +325,11 @@ char *http2_put_websocket_key(struct client *client, char *at)
     return rewrite_slice(at, SLICE("\r\n"));
 }
 
+bool http2_is_tunnel_asked(const struct client *client)
+{
+    return client->protocol == CLIENT_HTTP2 && client->transport.stream->handle.is_tunnel;
+}
+
 bool http2_websocket_is_accepted(const struct client *client, const struct http1_head *head)
 {
     const struct http1_field *field = http1_field_named(head, SLICE("sec-websocket-accept"));

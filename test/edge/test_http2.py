@@ -813,6 +813,17 @@ def over_http2(**settings):
     return plain(upstream_protocol=1, **settings)
 
 
+def an_answer_that_is_no_tunnel_opens_none():
+    """2xx opens what an extended CONNECT asks for: an instance that says 200, and a site, do not mean that."""
+    with tempfile.TemporaryDirectory() as site:
+        os.chmod(site, 0o755)
+        for upstreams, options, status in (((Upstream(answering(HELLO)),), {}, "502"), ((), {"site": site}, "501")):
+            with Edge(*upstreams, settings=plain(), **options) as edge:
+                client = Frames(edge)
+                extended_connect(client, 1)
+                assert client.answer(1)[0][":status"] == status
+
+
 def requests_share_a_connection_to_an_http2_upstream():
     upstream = H2Upstream(hello2)
     with Edge(upstream.address, settings=over_http2()) as edge:

@@ -432,6 +432,9 @@ static void control_kill(struct fixture *fixture)
     read_back(fixture->base, "control.pid", text, sizeof(text));
     assert_int_equal(slice_to_u64(slice_trim(slice_from(text)), &pid), 0);
     kill((pid_t)pid, SIGKILL);
+    /* Until it is reaped, or it takes a request with it into the grave. */
+    for (int i = 0; i < 2000 && kill((pid_t)pid, 0) == 0; i++)
+        usleep(1000);
 }
 
 static void followed_logs_go_on_without_repeats_after_a_restart(void **state)

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -51,17 +52,25 @@ static NORETURN void sleep_for_ever(void)
         (void)pause();
 }
 
+/* Comes back when it is in the group of every hierarchy. */
 static pid_t sleeper_in(const struct cgroup *group)
 {
-    pid_t pid = fork();
+    int entered[2];
+    char byte;
+    pid_t pid;
 
+    assert_int_equal(pipe2(entered, O_CLOEXEC), 0);
+    pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
         enter(group);
+        if (write(entered[1], "", 1) != 1)
+            _exit(1);
         sleep_for_ever();
     }
-    for (int i = 0; i < 5000 && cgroup_is_empty(group); i++)
-        (void)usleep(1000);
+    close(entered[1]);
+    assert_int_equal(read(entered[0], &byte, 1), 1);
+    close(entered[0]);
     assert_false(cgroup_is_empty(group));
     return pid;
 }
