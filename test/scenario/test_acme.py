@@ -434,6 +434,17 @@ def test_the_ca_says_when_to_renew(lab):
                      20, "the next renewal is within the window")
 
 
+def only_the_first_is_due():
+    """A window of ARI that is over for the first certificate that is asked about, and a month away for the others."""
+    windows = {}
+
+    def window(identifier):
+        is_first = windows.setdefault("first", identifier) == identifier
+        return (in_iso(-7200), in_iso(-3600)) if is_first else (in_iso(30 * 86400), in_iso(31 * 86400))
+
+    return window
+
+
 def test_a_renewal_that_cannot_be_stored_is_fetched_again(lab):
     is_full = []
 
@@ -443,13 +454,7 @@ def test_a_renewal_that_cannot_be_stored_is_fetched_again(lab):
             client.fill_disk(True)
         return False
 
-    windows = {}
-
-    def window(identifier):
-        is_first = windows.setdefault("first", identifier) == identifier
-        return (in_iso(-7200), in_iso(-3600)) if is_first else (in_iso(30 * 86400), in_iso(31 * 86400))
-
-    proxy = lab.proxy(lab.pebble(), spoil=spoil, window=window)
+    proxy = lab.proxy(lab.pebble(), spoil=spoil, window=only_the_first_is_due())
     client = lab.client(backoff_ms=1000)
     client.want(NAME, cas=[proxy.ca()], challenge="http-01")
     first = client.certificate(NAME)
@@ -481,13 +486,7 @@ def test_what_a_ca_says_of_the_certificate_before_is_not_said_of_the_next(lab):
             go_on.wait(20)  # the answer arrives when the next one is there
         return False
 
-    windows = {}
-
-    def window(identifier):
-        is_first = windows.setdefault("first", identifier) == identifier
-        return (in_iso(-7200), in_iso(-3600)) if is_first else (in_iso(30 * 86400), in_iso(31 * 86400))
-
-    proxy = lab.proxy(lab.pebble(), spoil=spoil, window=window)
+    proxy = lab.proxy(lab.pebble(), spoil=spoil, window=only_the_first_is_due())
     client = lab.client()
     client.want(NAME, cas=[proxy.ca()], challenge="http-01")
     client.certificate(NAME)
