@@ -76,73 +76,80 @@ static void only_what_nobody_else_could_write_is_executed(void **state UNUSED)
     assert_int_equal(rmdir(folder), 0);
 }
 
+struct place { /* a state folder with a program in it */
+    char folder[32], path[64];
+    struct keeper keeper;
+};
+
+static struct place place_make(void)
+{
+    struct place place = {.folder = "/tmp/slipway-test-XXXXXX",
+                          .keeper = {.policy = {.is_root = geteuid() == 0}}};
+
+    assert_non_null(mkdtemp(place.folder));
+    place.keeper.state_fd = open(place.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    (void)snprintf(place.path, sizeof place.path, "%s/program", place.folder);
+    return place;
+}
+
+static void place_remove(struct place *place)
+{
+    fd_close(place->keeper.state_fd);
+    assert_int_equal(unlink(place->path), 0);
+    assert_int_equal(rmdir(place->folder), 0);
+}
+
 static void what_was_opened_stays_what_it_was(void **state UNUSED)
 {
-    char folder[] = "/tmp/slipway-test-XXXXXX", path[128], bytes[16];
-    struct keeper keeper = {.policy = {.is_root = geteuid() == 0}};
+    struct place place = place_make();
+    char bytes[16];
     int fd = -1;
 
-    assert_non_null(mkdtemp(folder));
-    keeper.state_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "%s/program", folder);
-    put_file(path, "\177ELF before", 0755);
-    assert_int_equal(take(&keeper, path, &fd, NULL), 1);
-    put_file(path, "\177ELF after!", 0755);
+    put_file(place.path, "\177ELF before", 0755);
+    assert_int_equal(take(&place.keeper, place.path, &fd, NULL), 1);
+    put_file(place.path, "\177ELF after!", 0755);
     assert_int_equal(pread(fd, bytes, sizeof bytes, 0), 11);
     assert_memory_equal(bytes, "\177ELF before", 11);
     fd_close(fd);
-    fd_close(keeper.state_fd);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(folder), 0);
+    place_remove(&place);
 }
 
 static void a_large_one_is_copied_slice_by_slice_and_a_huge_one_refused(void **state UNUSED)
 {
-    char folder[] = "/tmp/slipway-test-XXXXXX", path[128], end[4];
-    struct keeper keeper = {.policy = {.is_root = geteuid() == 0}};
+    struct place place = place_make();
+    char end[4];
     struct error err = {0};
     int fd = -1;
 
-    assert_non_null(mkdtemp(folder));
-    keeper.state_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "%s/program", folder);
-    put_file(path, "\177ELF", 0755);
-    assert_int_equal(truncate(path, 5 * MIB + 3), 0);
-    assert_int_equal(take(&keeper, path, &fd, &err), 6);
+    put_file(place.path, "\177ELF", 0755);
+    assert_int_equal(truncate(place.path, 5 * MIB + 3), 0);
+    assert_int_equal(take(&place.keeper, place.path, &fd, &err), 6);
     assert_int_equal(pread(fd, end, sizeof end, 5 * MIB), 3);
     fd_close(fd);
-    assert_int_equal(truncate(path, 129 * MIB), 0);
-    assert_int_equal(take(&keeper, path, &fd, &err), ERR_LIMIT);
+    assert_int_equal(truncate(place.path, 129 * MIB), 0);
+    assert_int_equal(take(&place.keeper, place.path, &fd, &err), ERR_LIMIT);
     assert_non_null(strstr(err.text, "has 129 MiB"));
     assert_non_null(strstr(err.text, "128 at most"));
-    fd_close(keeper.state_fd);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(folder), 0);
+    place_remove(&place);
 }
 
 static void one_that_is_written_to_meanwhile_is_refused(void **state UNUSED)
 {
-    char folder[] = "/tmp/slipway-test-XXXXXX", path[128];
-    struct keeper keeper = {.policy = {.is_root = geteuid() == 0}};
+    struct place place = place_make();
     struct binary_copy copy;
     struct error err = {0};
     int fd = -1;
 
-    assert_non_null(mkdtemp(folder));
-    keeper.state_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "%s/program", folder);
-    put_file(path, "\177ELF", 0755);
-    assert_int_equal(truncate(path, MIB + 1), 0);
-    assert_int_equal(binary_copy_begin(&keeper, path, &copy, NULL), 0);
+    put_file(place.path, "\177ELF", 0755);
+    assert_int_equal(truncate(place.path, MIB + 1), 0);
+    assert_int_equal(binary_copy_begin(&place.keeper, place.path, &copy, NULL), 0);
     assert_int_equal(binary_copy_step(&copy, &fd, NULL), 1);
     (void)usleep(20000); /* the clock of files is that coarse */
-    put_file(path, "\177ELF", 0755);
-    assert_int_equal(truncate(path, MIB + 1), 0);
+    put_file(place.path, "\177ELF", 0755);
+    assert_int_equal(truncate(place.path, MIB + 1), 0);
     assert_int_equal(binary_copy_step(&copy, &fd, &err), ERR_CONFLICT);
     binary_copy_stop(&copy);
-    fd_close(keeper.state_fd);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(rmdir(folder), 0);
+    place_remove(&place);
 }
 
 static void *write_end(void *path)
